@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "hv/why.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+int why_fail(struct why *w, int err, const char *fmt, ...)
+{
+	size_t used = 0;
+	va_list ap;
+	int n;
+
+	if (!w->size)
+		return err;
+
+	w->text[0] = '\0';
+	if (w->where) {
+		n = snprintf(w->text, w->size, "%s: ", w->where);
+		if (n > 0)
+			used = (size_t)n < w->size ? (size_t)n : w->size - 1;
+	}
+	va_start(ap, fmt);
+	vsnprintf(w->text + used, w->size - used, fmt, ap);
+	va_end(ap);
+
+	/* A name from a hostile file must not drive the user's terminal. */
+	for (char *c = w->text; *c; c++)
+		if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
+			*c = '?';
+	return err;
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A reason: the text that travels up beside a -errno, so that main can tell the user.
+ * Owns nothing: the buffer is the caller's.
+ * Called by everything in hv/ that checks what a user wrote.
+ * Does not print; hv/log.h does.
+ */
+#ifndef UMBRA_HV_WHY_H
+#define UMBRA_HV_WHY_H
+
+#include <stddef.h>
+
+/*
+ * @where: put before the reason ("machine.dts", "--set /cpus/count=2"), or NULL.
+ */
+struct why {
+	char *text;
+	size_t size;
+	const char *where;
+};
+
+/* Put the reason in @w, control characters replaced. Return @err, so that callers can return it. */
+int why_fail(struct why *w, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+#endif /* UMBRA_HV_WHY_H */
