@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tests/leak.h"
+
+#include <dirent.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+/* Stacks that the C library caches and arenas that it never returns; a leak in a loop exceeds it. */
+#define ANON_SLACK   24
+#define SETTLE_STEPS 100
+#define SETTLE_NS    10000000L
+
+static unsigned count_dir(const char *path)
+{
+	struct dirent *e;
+	unsigned n = 0;
+	DIR *d = opendir(path);
+
+	if (!d)
+		return 0;
+	while ((e = readdir(d))) {
+		/* Criterion's own sandboxes of tests that run beside this one come and go. */
+		if (e->d_name[0] != '.' && strncmp(e->d_name, "bxf_", 4))
+			n++;
+	}
+	closedir(d);
+	return n;
+}
+
+static bool is_shared_memory(const char *map)
+{
+	return strstr(map, "/memfd:") || strstr(map, "/dev/shm/umbra") || strstr(map, "/dev/kvm") ||
+	       strstr(map, "anon_inode:");
+}
+
+static void count_maps(struct leak_snapshot *s)
+{
+	char line[512];
+	FILE *f = fopen("/proc/self/maps", "re");
+
+	s->shared_maps = 0;
+	s->anon_maps = 0;
+	if (!f)
+		return;
+	while (fgets(line, sizeof(line), f)) {
+		if (is_shared_memory(line))
+			s->shared_maps++;
+		else if (!strchr(line, '/') && !strchr(line, '['))
+			s->anon_maps++;
+	}
+	fclose(f);
+}
+
+void leak_snapshot(struct leak_snapshot *s)
+{
+	s->fds = count_dir("/proc/self/fd");
+	s->threads = count_dir("/proc/self/task");
+	s->shm_names = count_dir("/dev/shm");
+	count_maps(s);
+}
+
+static bool has_leak(const struct leak_snapshot *before, const struct leak_snapshot *now)
+{
+	return now->fds > before->fds || now->threads > before->threads ||
+	       now->shm_names > before->shm_names || now->shared_maps > before->shared_maps ||
+	       now->anon_maps > before->anon_maps + ANON_SLACK;
+}
+
+bool leak_check(const struct leak_snapshot *before, char *why, size_t len)
+{
+	static const struct timespec pause = { .tv_nsec = SETTLE_NS };
+	struct leak_snapshot now;
+
+	leak_snapshot(&now);
+	for (int i = 0; i < SETTLE_STEPS && has_leak(before, &now); i++) {
+		nanosleep(&pause, NULL);
+		leak_snapshot(&now);
+	}
+	if (!has_leak(before, &now))
+		return true;
+	snprintf(why, len,
+		 "leak: fds %u -> %u, threads %u -> %u, shared mappings %u -> %u, "
+		 "anonymous mappings %u -> %u, /dev/shm names %u -> %u",
+		 before->fds, now.fds, before->threads, now.threads, before->shared_maps,
+		 now.shared_maps, before->anon_maps, now.anon_maps, before->shm_names,
+		 now.shm_names);
+	return false;
+}

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What a process holds from the kernel, counted: open fds, threads, mappings, names in /dev/shm.
+ * Owns: nothing; a snapshot is plain numbers.
+ * Who may call: tests. test_run() does so around every test; long tests may do so in between.
+ * May not know: umbra. Heap leaks are LeakSanitizer's work (make check-asan).
+ */
+#ifndef UMBRA_TESTS_LEAK_H
+#define UMBRA_TESTS_LEAK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+struct leak_snapshot {
+	unsigned fds;
+	unsigned threads;
+	unsigned
+		shared_maps; /* VMAs of files that are memory: memfd, /dev/shm, /dev/kvm, anon inodes */
+	unsigned anon_maps; /* all other unnamed VMAs; the C library keeps stacks and arenas here */
+	unsigned shm_names;
+};
+
+/* Count what this process holds now. */
+void leak_snapshot(struct leak_snapshot *s);
+
+/*
+ * Compare with @before. Threads and fds that are being torn down get up to a second to go.
+ * Returns true when nothing is left behind; else false, with the difference in @why.
+ */
+bool leak_check(const struct leak_snapshot *before, char *why, size_t len);
+
+#endif

@@ -1,0 +1,64 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+#
+# Run test binaries one after another and sum them up. Prints failures with what led to them, skips with their
+# reasons, a line per binary, and last of all "N passed, N failed, N skipped".
+# Exit status 0 only when something ran and nothing failed.
+#
+#   tests/run.sh BINARY...      V=1: a line per test too     LIMIT=seconds a binary (default 600)
+#
+# The binaries are Criterion's (read through their TAP report) or plain ones (tests/test.h), told apart by
+# what they print. A binary that ends badly without naming a failed test counts as one failure.
+
+passed=0 failed=0 skipped=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+trap 'exit 130' INT TERM
+
+# Criterion's TAP and the plain runner's lines to: outcome, tab, name, tab, reason.
+tests_of() {
+	awk -v OFS='\t' '
+		/^ok - .*# SKIP/     { r = $0; sub(/.*# SKIP */, "", r); print "skip", $3, r; next }
+		/^ok - /             { print "pass", $3, ""; next }
+		/^not ok - /         { r = $0; sub(/^not ok - [^ ]+ */, "", r); print "fail", $4, r; next }
+		/^[^ ]+::[^ ]+: ok$/       { sub(/:$/, "", $1); print "pass", $1, ""; next }
+		/^[^ ]+::[^ ]+: skipped: / { n = $1; sub(/:$/, "", n); sub(/^[^ ]+ skipped: /, ""); print "skip", n, $0; next }
+		/^[^ ]+::[^ ]+: FAILED: /  { n = $1; sub(/:$/, "", n); sub(/^[^ ]+ FAILED: /, ""); print "fail", n, $0; next }
+	' "$@"
+}
+
+for bin; do
+	name=${bin##*/tests/}
+	# Tests of whole machines measure time: one at a time. The others may share the CPUs.
+	jobs=$(nproc)
+	case $name in kvm/*) jobs=1 ;; esac
+	: >"$work/tap"
+	begin=$EPOCHREALTIME
+	timeout -k 10 "${LIMIT:-600}" "$bin" --tap="$work/tap" -j"$jobs" </dev/null >"$work/log" 2>&1
+	status=$?
+	took=$(((${EPOCHREALTIME/./} - ${begin/./}) / 10000))
+
+	tests_of "$work/tap" "$work/log" >"$work/tests"
+	p=0 f=0 s=0
+	while IFS=$'\t' read -r outcome test why; do
+		case $outcome in
+		pass) p=$((p + 1)) && [ -z "$V" ] || echo "$test: ok" ;;
+		skip) s=$((s + 1)) && echo "$test: skipped: $why" ;;
+		fail) f=$((f + 1)) && echo "$test: FAILED${why:+: $why}" ;;
+		esac
+	done <"$work/tests"
+	if [ $status -ne 0 ] && [ $f -eq 0 ]; then
+		f=1
+		case $status in
+		124 | 137) echo "$name: FAILED: killed after ${LIMIT:-600} s" ;;
+		*) echo "$name: FAILED: exit status $status" ;;
+		esac
+	fi
+	[ $f -eq 0 ] || sed 's/^/    | /' "$work/log"
+	printf '  %-24s %3d passed, %d failed, %d skipped  (%d.%02d s)\n' \
+		"$name" $p $f $s $((took / 100)) $((took % 100))
+	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
+done
+
+echo "$passed passed, $failed failed, $skipped skipped"
+[ $failed -eq 0 ] && [ $passed -gt 0 ]

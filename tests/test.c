@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tests/test.h"
+#include "tests/leak.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define EXIT_TIMED_OUT	 98
+#define EXIT_CHILD_CHECK 99
+
+/* The test in progress. One at a time, so one static record. */
+static struct {
+	const struct utest *test;
+	pthread_t thread;
+	pid_t pid;
+	sigjmp_buf leave;
+	pthread_mutex_t lock;	   /* guards result */
+	struct test_result result; /* first failure wins */
+} now = { .lock = PTHREAD_MUTEX_INITIALIZER };
+
+static void record(enum test_outcome outcome, const char *why)
+{
+	pthread_mutex_lock(&now.lock);
+	if (now.result.outcome == TEST_PASSED ||
+	    (now.result.outcome == TEST_SKIPPED && outcome == TEST_FAILED)) {
+		now.result.outcome = outcome;
+		snprintf(now.result.why, sizeof(now.result.why), "%s", why);
+	}
+	pthread_mutex_unlock(&now.lock);
+}
+
+static void describe(char *buf, size_t len, const char *file, int line, const char *what,
+		     const char *fmt, va_list ap)
+{
+	int n = snprintf(buf, len, "%s:%d: check(%s) failed", file, line, what);
+
+	if (n < 0 || (size_t)n >= len || !strcmp(fmt, " "))
+		return;
+	if (len - (size_t)n > 1) {
+		buf[n++] = ':';
+		buf[n] = '\0';
+	}
+	vsnprintf(buf + n, len - (size_t)n, fmt, ap);
+}
+
+void test_fail(const char *file, int line, const char *what, const char *fmt, ...)
+{
+	char why[sizeof(now.result.why)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	describe(why, sizeof(why), file, line, what, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "%s\n", why);
+	if (getpid() != now.pid)
+		_exit(EXIT_CHILD_CHECK);
+	/* Nobody waits for a thread that left its protocol half-way: better a crash than a hang. */
+	if (!pthread_equal(pthread_self(), now.thread))
+		abort();
+	record(TEST_FAILED, why);
+	siglongjmp(now.leave, 1);
+}
+
+void test_note_failure(const char *file, int line, const char *what, const char *fmt, ...)
+{
+	char why[sizeof(now.result.why)];
+	va_list ap;
+
+	va_start(ap, fmt);
+	describe(why, sizeof(why), file, line, what, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "%s\n", why);
+	if (getpid() != now.pid)
+		_exit(EXIT_CHILD_CHECK);
+	record(TEST_FAILED, why);
+}
+
+void test_skip(const char *fmt, ...)
+{
+	const char *require = getenv("REQUIRE_KVM");
+	char why[256], refused[sizeof(why) + 64];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, sizeof(why), fmt, ap);
+	va_end(ap);
+	if (require && !strcmp(require, "1")) {
+		snprintf(refused, sizeof(refused), "skip refused (REQUIRE_KVM=1): %s", why);
+		record(TEST_FAILED, refused);
+	} else {
+		record(TEST_SKIPPED, why);
+	}
+	siglongjmp(now.leave, 1);
+}
+
+static void on_deadline(int sig)
+{
+	static const char text[] = "test timed out: ";
+	ssize_t n;
+
+	(void)sig;
+	n = write(STDERR_FILENO, text, sizeof(text) - 1);
+	n = write(STDERR_FILENO, now.test->suite, strlen(now.test->suite));
+	n = write(STDERR_FILENO, "::", 2);
+	n = write(STDERR_FILENO, now.test->name, strlen(now.test->name));
+	n = write(STDERR_FILENO, "\n", 1);
+	(void)n;
+	_exit(EXIT_TIMED_OUT);
+}
+
+/* Call @fn; when it leaves through check() or skip_if(), come back here. */
+static bool run_step(void (*fn)(void))
+{
+	if (sigsetjmp(now.leave, 1))
+		return false;
+	if (fn)
+		fn();
+	return true;
+}
+
+struct test_result test_run(const struct utest *t)
+{
+	struct sigaction deadline = { .sa_handler = on_deadline };
+	struct leak_snapshot before;
+	char why[sizeof(now.result.why)];
+
+	now.test = t;
+	now.thread = pthread_self();
+	now.pid = getpid();
+	now.result = (struct test_result){ .outcome = TEST_PASSED };
+	sigaction(SIGALRM, &deadline, NULL);
+	alarm(t->timeout ? t->timeout : TEST_TIMEOUT_DEFAULT);
+
+	leak_snapshot(&before);
+	if (run_step(t->init))
+		run_step(t->body);
+	run_step(t->fini);
+	if (now.result.outcome == TEST_PASSED && !t->may_leak &&
+	    !leak_check(&before, why, sizeof(why)))
+		record(TEST_FAILED, why);
+	alarm(0);
+	return now.result;
+}
+
+int test_signal_of(void (*fn)(void *arg), void *arg)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	check(pid >= 0, "fork");
+	if (!pid) {
+		fn(arg);
+		_exit(0);
+	}
+	check(waitpid(pid, &status, 0) == pid);
+	return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+const char *test_build_dir(void)
+{
+	static char dir[PATH_MAX];
+	char *tests;
+	ssize_t n;
+
+	n = readlink("/proc/self/exe", dir, sizeof(dir) - 1);
+	check(n > 0, "readlink /proc/self/exe");
+	dir[n] = '\0';
+	tests = strstr(dir, "/tests/unit/");
+	if (!tests)
+		tests = strstr(dir, "/tests/kvm/");
+	check(tests, "test binary %s is not under BUILD/tests/", dir);
+	*tests = '\0';
+	return dir;
+}
+
+#ifdef UMBRA_PLAIN_TESTS
+
+static struct utest *all_tests, **all_tail = &all_tests;
+
+void test_register(struct utest *t)
+{
+	*all_tail = t;
+	all_tail = &t->next;
+}
+
+/*
+ * Run every test, or those whose "suite::name" contains an argument; Criterion's options are accepted and
+ * ignored. The last line is the count.
+ */
+int main(int argc, char **argv)
+{
+	static const char *const words[] = { "ok", "FAILED: ", "skipped: " };
+	unsigned count[3] = { 0 };
+
+	for (struct utest *t = all_tests; t; t = t->next) {
+		struct test_result r;
+		char name[256];
+		bool wanted = argc < 2 || argv[argc - 1][0] == '-';
+
+		snprintf(name, sizeof(name), "%s::%s", t->suite, t->name);
+		for (int i = 1; i < argc; i++)
+			wanted |= strstr(name, argv[i]) != NULL;
+		if (!wanted)
+			continue;
+		r = test_run(t);
+		printf("%s: %s%s\n", name, words[r.outcome], r.why);
+		fflush(stdout);
+		count[r.outcome]++;
+	}
+	printf("%u passed, %u failed, %u skipped\n", count[TEST_PASSED], count[TEST_FAILED],
+	       count[TEST_SKIPPED]);
+	return count[TEST_FAILED] || !count[TEST_PASSED];
+}
+
+#endif
