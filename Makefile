@@ -37,8 +37,10 @@ LDLIBS   := -Wl,--as-needed -lfdt -lurcu-bp -lurcu-cds -lpthread
 
 OPT.release := -O2
 OPT.debug   := -O0 -g3 -DUMBRA_DEBUG
-OPT.asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all -DUMBRA_DEBUG
-OPT.tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread -DUMBRA_DEBUG -DUMBRA_PLAIN_TESTS
+OPT.asan    := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all \
+	       -DUMBRA_DEBUG -DUMBRA_SANITIZED
+OPT.tsan    := -O1 -fno-omit-frame-pointer -fsanitize=thread \
+	       -DUMBRA_DEBUG -DUMBRA_SANITIZED -DUMBRA_PLAIN_TESTS
 OPT         := $(or $(OPT.$(PROFILE)),$(error PROFILE=$(PROFILE): use release, debug, asan or tsan))
 COMPILE      = $(CC) $(CPPFLAGS) $(BASE) $(OPT) $(WARN) $(CFLAGS)
 LINK         = $(CC) $(BASE) $(OPT) $(CFLAGS) $(LDFLAGS)
@@ -123,6 +125,8 @@ $(UMBRA) $(BENCH) $(TESTS):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
+# Preloaded into programs of any profile, so it must not need a sanitizer's runtime itself.
+$(SHIM_OBJ): OPT := -O2
 $(SHIM): $(SHIM_OBJ)
 	@$(call say,LD)
 	$(Q)$(CC) -shared -o $@ $^ -ldl

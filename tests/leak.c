@@ -6,8 +6,15 @@
 #include <string.h>
 #include <time.h>
 
-/* Stacks that the C library caches and arenas that it never returns; a leak in a loop exceeds it. */
-#define ANON_SLACK   24
+/*
+ * Stacks that the C library caches and arenas that it never returns; a leak in a loop exceeds it.
+ * The sanitizers map memory of their own all the time.
+ */
+#ifdef UMBRA_SANITIZED
+#define ANON_SLACK 100000
+#else
+#define ANON_SLACK 24
+#endif
 #define SETTLE_STEPS 100
 #define SETTLE_NS    10000000L
 

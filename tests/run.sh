@@ -18,12 +18,20 @@ trap 'exit 130' INT TERM
 # Criterion's TAP and the plain runner's lines to: outcome, tab, name, tab, reason.
 tests_of() {
 	awk -v OFS='\t' '
-		/^ok - .*# SKIP/     { r = $0; sub(/.*# SKIP */, "", r); print "skip", $3, r; next }
-		/^ok - /             { print "pass", $3, ""; next }
-		/^not ok - /         { r = $0; sub(/^not ok - [^ ]+ */, "", r); print "fail", $4, r; next }
-		/^[^ ]+::[^ ]+: ok$/       { sub(/:$/, "", $1); print "pass", $1, ""; next }
-		/^[^ ]+::[^ ]+: skipped: / { n = $1; sub(/:$/, "", n); sub(/^[^ ]+ skipped: /, ""); print "skip", n, $0; next }
-		/^[^ ]+::[^ ]+: FAILED: /  { n = $1; sub(/:$/, "", n); sub(/^[^ ]+ FAILED: /, ""); print "fail", n, $0; next }
+		function flush() { if (failed != "") print "fail", failed, why; failed = why = "" }
+		function rest(re) { r = $0; sub(re, "", r); return r }
+		function plain_name() { n = $1; sub(/:$/, "", n); return n }
+
+		/^(ok|not ok) - /          { flush() }
+		/^ok - .*# SKIP/           { print "skip", $3, rest(".*# SKIP *"); next }
+		/^ok - /                   { print "pass", $3, ""; next }
+		/^not ok - /               { failed = $4; why = rest("^not ok - [^ ]+ *"); next }
+		/^ +Assertion failed: /    { if (failed != "") why = rest("^ +Assertion failed: *") }
+
+		/^[^ ]+::[^ ]+: ok$/       { print "pass", plain_name(), "" }
+		/^[^ ]+::[^ ]+: skipped: / { print "skip", plain_name(), rest("^[^ ]+ skipped: ") }
+		/^[^ ]+::[^ ]+: FAILED: /  { print "fail", plain_name(), rest("^[^ ]+ FAILED: ") }
+		END { flush() }
 	' "$@"
 }
 
