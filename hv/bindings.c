@@ -119,6 +119,7 @@ const struct binding bindings[] = {
 };
 /* clang-format on */
 
+_Static_assert(sizeof(bindings) / sizeof(bindings[0]) < BINDINGS_MAX, "BINDINGS_MAX");
 const size_t bindings_count = sizeof(bindings) / sizeof(bindings[0]);
 
 const struct binding *binding_find(const char *node, size_t node_len, const char *prop)

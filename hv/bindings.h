@@ -44,6 +44,9 @@ struct binding {
 	const char *help;	/* one line */
 };
 
+/* More rows than there are, for arrays with one entry per row. */
+#define BINDINGS_MAX 64
+
 extern const struct binding bindings[];
 extern const size_t bindings_count;
 
