@@ -30,7 +30,7 @@ includedir := $(PREFIX)/include
 
 # ---- What the compiler is told ---------------------------------------------------------------------------
 
-CPPFLAGS += -I. -D_GNU_SOURCE -DUMBRA_VERSION='"$(VERSION)"' -DUMBRA_DATADIR='"$(datadir)/umbra"'
+CPPFLAGS += -I. -D_GNU_SOURCE -DUMBRA_VERSION='"$(VERSION)"' -DUMBRA_LIBDIR='"$(datadir)/umbra"'
 WARN     := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 BASE     := -std=gnu17 -g -fPIC -fno-semantic-interposition -pthread
 LDLIBS   := -Wl,--as-needed -lfdt -lurcu-bp -lurcu-cds -lpthread
@@ -45,11 +45,12 @@ OPT         := $(or $(OPT.$(PROFILE)),$(error PROFILE=$(PROFILE): use release, d
 COMPILE      = $(CC) $(CPPFLAGS) $(BASE) $(OPT) $(WARN) $(CFLAGS)
 LINK         = $(CC) $(BASE) $(OPT) $(CFLAGS) $(LDFLAGS)
 
-# The guest runs without a C library, and at CPL 0 in an interpreter that knows no AVX.
-GUEST_FLAGS := -I. -std=gnu17 -O2 -g -ffreestanding -fno-pic -fno-pie -mno-red-zone -mno-avx \
-	       -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none
-GUEST_LD    := $(wildcard guest/*.ld)
-GUEST_LINK  := -nostdlib -static -no-pie -Wl,-T,$(GUEST_LD) -Wl,--build-id=none -Wl,-z,noexecstack
+# The guest has no C library and no runtime: no flag of a profile may reach it.
+GUEST_FLAGS := -I. -std=gnu17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=small -fcf-protection=none \
+	       -fno-asynchronous-unwind-tables -fstack-protector-strong -Wframe-larger-than=4096
+GUEST_LD    := guest/link.ld
+GUEST_LINK  := -nostdlib -static -no-pie -Wl,-T,$(GUEST_LD) -Wl,--build-id=none -Wl,-z,noexecstack \
+	       -Wl,--fatal-warnings
 
 # ---- What there is to build ------------------------------------------------------------------------------
 
@@ -65,7 +66,10 @@ AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
-PUBLIC := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
+# The library's interface: these headers are installed, and what they declare the shared library shows.
+PRIVATE := %_priv.h %_compat.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
+	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h
+PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
 LIB   := $(B)/libumbra.a
 SO    := $(B)/libumbra.so.$(VERSION)
@@ -82,11 +86,11 @@ ifeq ($(filter -j%,$(MAKEFLAGS)),)
 MAKEFLAGS += -j$(shell nproc) -Otarget
 endif
 Q   := $(if $(V),,@)
-say  = $(if $(V),:,printf '  %-7s %s\n' $1 $(or $2,$@))
+say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run test bench install uninstall clean help deps deps-test deps-lint FORCE
+.PHONY: all run bench test test-unit check-asan check-tsan check-clang check-install install uninstall clean 	help lint lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy 	deps deps-test deps-lint FORCE
 
 all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH)
 
@@ -107,7 +111,7 @@ $(B)/guest/%.o: guest/%.S
 
 $(GUEST): $(GUEST_OBJ) $(GUEST_LD)
 	@$(call say,LD)
-	$(Q)$(CC) $(GUEST_FLAGS) $(GUEST_LINK) -o $@ $(GUEST_OBJ) -lfdt
+	$(Q)$(CC) $(GUEST_FLAGS) $(GUEST_LINK) -o $@ $(GUEST_OBJ) -l:libfdt.a
 
 $(LIB): $(LIB_OBJ)
 $(B)/libhv.a: $(filter-out $(B)/hv/main.o,$(HV_OBJ))
@@ -166,7 +170,8 @@ deps-lint: | deps-test
 # ---- Run and test ----------------------------------------------------------------------------------------
 
 # Any file of at least 1 MiB will do; these are on every Debian.
-INPUT ?= $(shell find -L /usr/bin/perl /usr/bin/bash /lib/x86_64-linux-gnu/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
+INPUT ?= $(shell find -L /usr/bin/perl /usr/bin/bash /usr/lib/*/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
+UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
 
 run: all
 	@$(UMBRA) run configs/digest.dts --input '$(INPUT)' --stats
@@ -174,16 +179,109 @@ run: all
 bench: all
 	@$(BENCH) $(ARGS)
 
-UNIT := $(filter $(B)/tests/unit/%,$(TESTS))
-
 test: all $(TESTS) $(SHIM)
 	@tests/run.sh $(TESTS)
+
 test-unit: all $(UNIT) $(SHIM)
 	@tests/run.sh $(UNIT)
+
 check-asan check-tsan: check-%:
 	@$(MAKE) PROFILE=$* test-unit
+
 check-clang: | deps-lint
 	@$(MAKE) CC=clang B=build/clang test-unit
 
+check-install: all | deps-test
+	@tests/check-install $(VERSION)
+
+# ---- Lint ------------------------------------------------------------------------------------------------
+
+C_FILES := $(wildcard mmu/*/*.c hv/*.c guest/*.c tests/*.c tests/*/*.c)
+H_FILES := $(wildcard mmu/*/*.h hv/*.h guest/*.h tests/*.h tests/*/*.h)
+TIDY    := $(C_FILES:%.c=$(B)/lint/%.tidy)
+MAN     := $(wildcard docs/*.1 docs/man/*.1)
+
+lint: lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy
+
+lint-deps:
+	@$(call say,DEPS,tests/deps.table)
+	$(Q)tests/check-deps
+
+lint-format: | deps-lint
+	@$(call say,FORMAT,$(words $(C_FILES) $(H_FILES)) files)
+	$(Q)clang-format --dry-run -Werror $(C_FILES) $(H_FILES)
+
+# Every header compiles by itself; the public ones also for users who write C++.
+lint-headers: | deps-lint
+	@$(call say,HEADERS,$(words $(H_FILES)) files)
+	$(Q)for h in $(H_FILES); do \
+		echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -fsyntax-only -xc - || exit; done
+	$(Q)for h in $(PUBLIC); do printf 'extern "C" {\n#include "%s"\n}\n' $$h | \
+		clang++ $(CPPFLAGS) -std=gnu++17 -Wall $(WERROR) -fsyntax-only -xc++ - || exit; done
+
+lint-dts: | deps
+	@$(call say,DTC,configs/)
+	$(Q)for dts in $(wildcard configs/*.dts); do \
+		said=$$(dtc -I dts -O dtb -o /dev/null $$dts 2>&1) && [ -z "$$said" ] || { echo "$$said"; exit 1; }; done
+
+lint-man: | deps-lint
+	@$(call say,MANDOC,$(MAN))
+	$(Q)$(if $(MAN),mandoc -Tlint -Wwarning $(MAN))
+
+lint-cppcheck: | deps-lint
+	@mkdir -p $(B)/lint/cppcheck; $(call say,CPPCHECK,mmu hv guest tests)
+	$(Q)cppcheck -q -j$$(nproc) --cppcheck-build-dir=$(B)/lint/cppcheck --error-exitcode=1 --std=c11 \
+		--enable=warning,performance,portability --inline-suppr --suppressions-list=.cppcheck \
+		$(filter -I% -D%,$(CPPFLAGS)) mmu hv guest tests
+
+# Once per file, again when the file, a header of it or the checks change: the object knows its headers.
+lint-tidy: $(TIDY)
+$(TIDY): $(B)/lint/%.tidy: $(B)/%.o .clang-tidy | deps-lint
+	@mkdir -p $(@D); $(call say,TIDY,$*.c)
+	$(Q)clang-tidy --quiet $*.c -- $(if $(filter guest/%,$*),$(GUEST_FLAGS),$(CPPFLAGS) $(BASE)) >$@.log 2>/dev/null \
+		|| { cat $@.log; exit 1; }
+	@touch $@
+
+# ---- Install ---------------------------------------------------------------------------------------------
+
+D   := $(DESTDIR)
+PUT := install -D -m 644
+
+install: all
+	install -D -m 755 $(UMBRA) $(D)$(bindir)/umbra
+	$(PUT) $(LIB) $(D)$(libdir)/libumbra.a
+	install -D -m 755 $(SO) $(D)$(libdir)/libumbra.so.$(VERSION)
+	ln -sf libumbra.so.$(VERSION) $(D)$(libdir)/libumbra.so.$(SOVERSION)
+	ln -sf libumbra.so.$(SOVERSION) $(D)$(libdir)/libumbra.so
+	@for h in $(PUBLIC); do $(PUT) $$h $(D)$(includedir)/umbra/$$h || exit; done
+	@mkdir -p $(D)$(libdir)/pkgconfig
+	printf '%s\n' 'prefix=$(PREFIX)' 'libdir=$${prefix}/lib' 'includedir=$${prefix}/include/umbra' '' \
+		'Name: umbra' 'Description: A secondary MMU in user space' 'Version: $(VERSION)' \
+		'Requires.private: liburcu-bp' 'Libs: -L$${libdir} -lumbra' 'Libs.private: -lpthread' \
+		'Cflags: -I$${includedir}' >$(D)$(libdir)/pkgconfig/umbra.pc
+	$(PUT) $(GUEST) $(D)$(datadir)/umbra/guest.elf
+	@for c in $(wildcard configs/*.dts); do $(PUT) $$c $(D)$(datadir)/umbra/$$c || exit; done
+	@for m in $(MAN); do $(PUT) $$m $(D)$(mandir)/man1/$${m##*/} || exit; done
+
+uninstall:
+	rm -f $(D)$(bindir)/umbra $(D)$(libdir)/libumbra.a $(D)$(libdir)/libumbra.so* \
+		$(D)$(libdir)/pkgconfig/umbra.pc $(patsubst %,$(D)$(mandir)/man1/%,$(notdir $(MAN)))
+	rm -rf $(D)$(includedir)/umbra $(D)$(datadir)/umbra
+
 clean:
 	rm -rf build
+
+help:
+	@sed -n '3,/^$$/s/^# \{0,1\}//p' Makefile
+	@printf '%s\n' \
+	'  all            build/umbra, the guest, libumbra.a and .so, umbra-bench (installs missing packages)' \
+	'  run            the digest of INPUT, computed by a guest' \
+	'  test           every test; REQUIRE_KVM=1 where /dev/kvm must work; V=1 names each test' \
+	'  test-unit      the tests that need no /dev/kvm' \
+	'  check-asan     test-unit with the address and undefined behaviour sanitizers' \
+	'  check-tsan     test-unit with the thread sanitizer' \
+	'  check-clang    test-unit built with clang' \
+	'  check-install  install into a scratch directory and build a program against it' \
+	'  lint           includes, format, headers, .dts, man page, cppcheck, clang-tidy' \
+	'  bench          umbra-bench ARGS="demand --json"' \
+	'  install, uninstall, clean'

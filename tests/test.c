@@ -101,18 +101,20 @@ void test_skip(const char *fmt, ...)
 	siglongjmp(now.leave, 1);
 }
 
+static void say(const char *text)
+{
+	if (write(STDERR_FILENO, text, strlen(text)) < 0)
+		_exit(EXIT_TIMED_OUT);
+}
+
 static void on_deadline(int sig)
 {
-	static const char text[] = "test timed out: ";
-	ssize_t n;
-
 	(void)sig;
-	n = write(STDERR_FILENO, text, sizeof(text) - 1);
-	n = write(STDERR_FILENO, now.test->suite, strlen(now.test->suite));
-	n = write(STDERR_FILENO, "::", 2);
-	n = write(STDERR_FILENO, now.test->name, strlen(now.test->name));
-	n = write(STDERR_FILENO, "\n", 1);
-	(void)n;
+	say("test timed out: ");
+	say(now.test->suite);
+	say("::");
+	say(now.test->name);
+	say("\n");
 	_exit(EXIT_TIMED_OUT);
 }
 
