@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The doctor: what this host can do for umbra, what is degraded, and how to fix it.
+ * Owns nothing that outlives a call; every probe undoes what it made.
+ * Called by hv/main.c and the tests; the probes in hv/doctor_*.c by hv/doctor.c only.
+ * Does not know machines.
+ */
+#ifndef UMBRA_HV_DOCTOR_H
+#define UMBRA_HV_DOCTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum doctor_verdict {
+	DOCTOR_OK,		/* works */
+	DOCTOR_DEGRADED,	/* guests run, but slower or with something missing */
+	DOCTOR_MISSING,		/* no guest can run */
+};
+
+/*
+ * One finding.
+ * @id: stable, for --json and scripts: "kvm.open".
+ * @found: what the probe saw; @fix: what to do, empty when nothing is to be done.
+ */
+struct doctor_finding {
+	const char *id;
+	enum doctor_verdict verdict;
+	char found[128];
+	char fix[192];
+};
+
+#define DOCTOR_MAX_FINDINGS 40
+
+struct doctor_report {
+	struct doctor_finding findings[DOCTOR_MAX_FINDINGS];
+	size_t count;
+};
+
+/* Examine the host and print the report to @out. Return true when a guest can run here. */
+bool doctor_print(FILE *out, bool json);
+
+/* Examine the host. */
+void doctor_examine(struct doctor_report *r);
+
+/* Add a finding. @fix is NULL when nothing is to be done. */
+void doctor_add(struct doctor_report *r, const char *id, enum doctor_verdict verdict,
+		const char *fix, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+
+void doctor_probe_kvm(struct doctor_report *r);		/* hv/doctor_kvm.c */
+void doctor_probe_uffd(struct doctor_report *r);	/* hv/doctor_uffd.c */
+void doctor_probe_host(struct doctor_report *r);	/* hv/doctor_host.c */
+
+/*
+ * Time one instruction of a small loop at @cpl in a VM of its own (hv/doctor_cpl.c).
+ * Return 0 and nanoseconds in *@ns, or -errno.
+ */
+int doctor_measure_cpl(int kvm, unsigned cpl, double *ns);
+
+#endif /* UMBRA_HV_DOCTOR_H */

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* How fast a privilege level runs: some KVMs interpret CPL 0, a thousand times slower. */
+#include "hv/doctor.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "guest/abi.h"
+#include "hv/cpu.h"
+#include "hv/kvmio.h"
+#include "hv/machine.h"
+
+#define PTE_TABLE	0x27ull	/* present, writable, user, accessed */
+#define PTE_PAGE_2M	0xe7ull	/* and dirty, large */
+
+/* Enough to see, short enough not to be noticed. */
+#define LOOPS_FIRST	1000ull
+#define LOOPS_MOST	10000000ull
+#define ENOUGH_NS	3e6
+
+/* dec %ecx; jnz .-2; out %al, $0x10; jmp . */
+static const unsigned char loop_code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x10, 0xeb, 0xfe };
+#define LOOP_INSTRUCTIONS 2
+
+struct probe_vm {
+	char *ram;
+	int vm, vcpu;
+	struct kvm_run *run;
+	size_t run_size;
+};
+
+/* Identity-map the 4 MiB that the probe has. */
+static void write_tables(char *ram)
+{
+	uint64_t *pml4 = (uint64_t *)(ram + ABI_TABLES_GPA);
+	uint64_t *pdpt = pml4 + 512, *pd = pdpt + 512;
+
+	pml4[0] = (ABI_TABLES_GPA + ABI_PAGE_SIZE) | PTE_TABLE;
+	pdpt[0] = (ABI_TABLES_GPA + 2 * ABI_PAGE_SIZE) | PTE_TABLE;
+	for (uint64_t i = 0; i < ABI_RAM_MIN >> 21; i++)
+		pd[i] = i << 21 | PTE_PAGE_2M;
+}
+
+static int probe_create(struct probe_vm *p, int kvm, unsigned cpl)
+{
+	const struct machine m = { .cpus = 1, .cpl = cpl };
+	int err;
+
+	p->ram = mmap(NULL, ABI_RAM_MIN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (p->ram == MAP_FAILED)
+		return -errno;
+	write_tables(p->ram);
+	memcpy(p->ram + ABI_IMAGE_GPA, loop_code, sizeof(loop_code));
+
+	p->vm = err = kvmio_create_vm(kvm);
+	if (err < 0)
+		goto err_unmap;
+	err = kvmio_set_slot(p->vm, 0, 0, 0, ABI_RAM_MIN, p->ram);
+	if (err < 0)
+		goto err_close_vm;
+	p->vcpu = err = kvmio_create_vcpu(p->vm, 0);
+	if (err < 0)
+		goto err_close_vm;
+	err = kvmio_map_run(kvm, p->vcpu, &p->run, &p->run_size);
+	if (err < 0)
+		goto err_close_vcpu;
+	err = cpu_init(kvm, p->vcpu, &m, 0, ABI_IMAGE_GPA);
+	if (err)
+		goto err_unmap_run;
+	return 0;
+
+err_unmap_run:
+	munmap(p->run, p->run_size);
+err_close_vcpu:
+	close(p->vcpu);
+err_close_vm:
+	close(p->vm);
+err_unmap:
+	munmap(p->ram, ABI_RAM_MIN);
+	return err;
+}
+
+static void probe_destroy(struct probe_vm *p)
+{
+	munmap(p->run, p->run_size);
+	close(p->vcpu);
+	close(p->vm);
+	munmap(p->ram, ABI_RAM_MIN);
+}
+
+static double now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static int time_loops(struct probe_vm *p, uint64_t loops, double *ns)
+{
+	struct kvm_regs regs;
+	double start;
+	int err;
+
+	err = kvmio_get_regs(p->vcpu, &regs);
+	if (err)
+		return err;
+	regs.rip = ABI_IMAGE_GPA;
+	regs.rcx = loops;
+	err = kvmio_set_regs(p->vcpu, &regs);
+	if (err)
+		return err;
+
+	start = now_ns();
+	do {
+		err = kvmio_run(p->vcpu);
+	} while (err == -EINTR || err == -EAGAIN);
+	*ns = now_ns() - start;
+	if (err)
+		return err;
+	return p->run->exit_reason == KVM_EXIT_IO ? 0 : -EPROTO;
+}
+
+int doctor_measure_cpl(int kvm, unsigned cpl, double *ns)
+{
+	struct probe_vm p = { 0 };
+	double empty, full;
+	uint64_t loops;
+	int err;
+
+	err = probe_create(&p, kvm, cpl);
+	if (err)
+		return err;
+	err = time_loops(&p, 1, &empty); /* first touch */
+	if (!err)
+		err = time_loops(&p, 1, &empty);
+	for (loops = LOOPS_FIRST; !err; loops *= 10) {
+		err = time_loops(&p, loops, &full);
+		if (full - empty > ENOUGH_NS || loops >= LOOPS_MOST)
+			break;
+	}
+	if (!err)
+		*ns = full > empty ? (full - empty) / (double)(loops * LOOP_INSTRUCTIONS) : 0;
+	probe_destroy(&p);
+	return err;
+}
