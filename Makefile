@@ -83,7 +83,7 @@ TESTS := $(TEST_OBJ:.o=)
 
 MAKEFLAGS += --no-print-directory -rR
 ifeq ($(filter -j%,$(MAKEFLAGS)),)
-MAKEFLAGS += -j$(shell nproc) -Otarget
+MAKEFLAGS += -j$(shell nproc)
 endif
 Q   := $(if $(V),,@)
 say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')

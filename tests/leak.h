@@ -3,7 +3,7 @@
  * What a process holds from the kernel, counted: open fds, threads, mappings, names in /dev/shm.
  * Owns: nothing; a snapshot is plain numbers.
  * Who may call: tests. test_run() does so around every test; long tests may do so in between.
- * May not know: umbra. Heap leaks are LeakSanitizer's work (make check-asan).
+ * May not know: umbra. The heap is LeakSanitizer's work, asked here when it is linked in (make check-asan).
  */
 #ifndef UMBRA_TESTS_LEAK_H
 #define UMBRA_TESTS_LEAK_H
@@ -24,7 +24,7 @@ struct leak_snapshot {
 void leak_snapshot(struct leak_snapshot *s);
 
 /*
- * Compare with @before. Threads and fds that are being torn down get up to a second to go.
+ * Compare with @before, and in an ASan build look for lost heap memory. Threads and fds that are being torn down get up to a second to go.
  * Returns true when nothing is left behind; else false, with the difference in @why.
  */
 bool leak_check(const struct leak_snapshot *before, char *why, size_t len);

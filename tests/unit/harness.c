@@ -6,8 +6,8 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -99,6 +99,21 @@ UTEST(harness, notices_leaks)
 	check_eq(outcome_of(leak_fd), TEST_FAILED);
 	check_eq(outcome_of(leak_memfd_map), TEST_FAILED);
 }
+
+#ifdef __SANITIZE_ADDRESS__
+static void leak_heap(void)
+{
+	void *volatile p = malloc(100);
+
+	check(p);
+	p = NULL;
+}
+
+UTEST(harness, notices_lost_heap_memory)
+{
+	check_eq(outcome_of(leak_heap), TEST_FAILED);
+}
+#endif
 
 static void call_abort(void *arg)
 {
