@@ -21,7 +21,8 @@ static int parse_number(const char *text, const char **end, uint64_t *value, str
 	if (*text == '-')
 		return why_fail(w, -EINVAL, "%s is negative; numbers start at 0", text);
 	if (*text < '0' || *text > '9')
-		return why_fail(w, -EINVAL, "\"%s\" is not a number; write 4096, 0x1000 or 4K", text);
+		return why_fail(w, -EINVAL, "\"%s\" is not a number; write 4096, 0x1000 or 4K",
+				text);
 	errno = 0;
 	*value = strtoull(text, &stop, text[0] == '0' && (text[1] | 0x20) == 'x' ? 16 : 10);
 	if (errno)
@@ -49,7 +50,7 @@ struct sink {
 static int sink_bytes(struct sink *s, const void *data, size_t len)
 {
 	if (len > BIND_VALUE_SIZE - s->len)
-		return why_fail(s->w, -EINVAL, "the value is longer than %d bytes; shorten it",
+		return why_fail(s->w, -EINVAL, "the value is longer than %lu bytes; shorten it",
 				BIND_VALUE_SIZE);
 	memcpy(s->buf + s->len, data, len);
 	s->len += len;
@@ -183,7 +184,8 @@ static int encode_path(struct sink *s, const char *text)
 	if (text[0] == '/')
 		return sink_word(s, text, strlen(text));
 	if (!getcwd(cwd, sizeof(cwd)))
-		return why_fail(s->w, -EINVAL, "the working directory is not known: %s; give a full path",
+		return why_fail(s->w, -EINVAL,
+				"the working directory is not known: %s; give a full path",
 				strerror(errno));
 	if (snprintf(full, sizeof(full), "%s/%s", cwd, text) >= PATH_MAX)
 		return why_fail(s->w, -EINVAL, "the path is longer than %d bytes", PATH_MAX - 1);

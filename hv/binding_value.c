@@ -62,11 +62,11 @@ static int check_u32(const struct binding *b, uint32_t value, struct why *w)
 static int check_page_number(uint64_t value, const char *what, struct why *w)
 {
 	if (value >> 63)
-		return why_fail(w, -EINVAL, "%s 0x%jx has its top bit set: a negative number?", what,
-				(uintmax_t)value);
+		return why_fail(w, -EINVAL, "%s 0x%jx has its top bit set: a negative number?",
+				what, (uintmax_t)value);
 	if (value % MACHINE_PAGE_SIZE)
-		return why_fail(w, -EINVAL, "%s 0x%jx is not a multiple of the page size 0x%x", what,
-				(uintmax_t)value, MACHINE_PAGE_SIZE);
+		return why_fail(w, -EINVAL, "%s 0x%jx is not a multiple of the page size 0x%x",
+				what, (uintmax_t)value, MACHINE_PAGE_SIZE);
 	return 0;
 }
 
@@ -88,8 +88,8 @@ static int check_string(const struct binding *b, const char *data, size_t len, s
 	if (!len || memchr(data, '\0', len) != data + len - 1)
 		return why_fail(w, -EINVAL, "is not one string; write %s = \"...\"", b->prop);
 	if (b->max && len > b->max)
-		return why_fail(w, -EINVAL, "is a string of %zu bytes, but at most %ju fit", len - 1,
-				(uintmax_t)b->max - 1);
+		return why_fail(w, -EINVAL, "is a string of %zu bytes, but at most %ju fit",
+				len - 1, (uintmax_t)b->max - 1);
 	return 0;
 }
 
@@ -151,7 +151,9 @@ static unsigned set_mask(const struct binding *b, const char *data, size_t len)
 	unsigned mask = 0;
 
 	for (const char *word = data; word < data + len; word += strlen(word) + 1)
-		mask |= 1u << choice_index(b, word);
+		for (int i = 0; b->choices[i]; i++)
+			if (!strcmp(b->choices[i], word))
+				mask |= 1u << i;
 	return mask;
 }
 

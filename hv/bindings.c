@@ -4,19 +4,20 @@
 #include <stdio.h>
 #include <string.h>
 
-#define AT(field)	offsetof(struct machine, field)
-#define SIZE_OF(field)	sizeof(((struct machine *)NULL)->field)
-#define WORDS(...)	((const char *const[]){ __VA_ARGS__, NULL })
+#define AT(field)      offsetof(struct machine, field)
+#define SIZE_OF(field) sizeof(((struct machine *)NULL)->field)
+#define WORDS(...)     ((const char *const[]){ __VA_ARGS__, NULL })
 
 /* The order of the words is the order of the enumerators in hv/machine.h. */
-#define FILL_WORDS	WORDS("zero", "stamp")
-#define SOURCE_WORDS	WORDS("uffd")
-#define CHURN_WORDS	WORDS("discard", "wrprotect", "remap", "zap", "update")
+#define FILL_WORDS     WORDS("zero", "stamp")
+#define SOURCE_WORDS   WORDS("uffd")
+#define CHURN_WORDS    WORDS("discard", "wrprotect", "remap", "zap", "update")
 
 _Static_assert(FILL_ZERO == 0 && FILL_STAMP == 1, "FILL_WORDS");
 _Static_assert(SOURCE_UFFD == 0, "SOURCE_WORDS");
 _Static_assert(CHURN_DISCARD == 1 && CHURN_WRPROTECT == 2 && CHURN_REMAP == 4 && CHURN_ZAP == 8 &&
-	       CHURN_UPDATE == 16, "CHURN_WORDS");
+		       CHURN_UPDATE == 16,
+	       "CHURN_WORDS");
 
 /* clang-format off */
 const struct binding bindings[] = {

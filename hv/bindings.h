@@ -18,30 +18,30 @@
 #include "hv/why.h"
 
 enum binding_type {
-	BIND_BOOL,	/* empty: true; or one cell, 0 or 1          -> bool */
-	BIND_U32,	/* one cell                                  -> unsigned */
-	BIND_U64,	/* two cells, high one first                 -> uint64_t */
-	BIND_REG,	/* four cells: address, size                 -> struct machine_mem */
-	BIND_STRING,	/* one string                                -> char[max] */
-	BIND_PATH,	/* one string; relative to the machine file  -> char[PATH_MAX] */
-	BIND_CHOICE,	/* one string out of @choices                -> enum: its index */
-	BIND_SET,	/* several strings out of @choices           -> unsigned: bits by index */
+	BIND_BOOL,   /* empty: true; or one cell, 0 or 1          -> bool */
+	BIND_U32,    /* one cell                                  -> unsigned */
+	BIND_U64,    /* two cells, high one first                 -> uint64_t */
+	BIND_REG,    /* four cells: address, size                 -> struct machine_mem */
+	BIND_STRING, /* one string                                -> char[max] */
+	BIND_PATH,   /* one string; relative to the machine file  -> char[PATH_MAX] */
+	BIND_CHOICE, /* one string out of @choices                -> enum: its index */
+	BIND_SET,    /* several strings out of @choices           -> unsigned: bits by index */
 };
 
 /* For rows that are only checked: they do not end up in struct machine. */
 #define BIND_NOWHERE SIZE_MAX
 
 struct binding {
-	const char *node;	/* path of the node without unit addresses: "/", "/umbra/churn" */
+	const char *node; /* path of the node without unit addresses: "/", "/umbra/churn" */
 	const char *prop;
 	enum binding_type type;
-	size_t offset;		/* of the field in struct machine, or BIND_NOWHERE */
-	uint64_t min, max;	/* numbers: the range, inclusive; strings: max is the field's size */
-	bool power_of_two;	/* 0 or a power of two */
-	bool required;		/* must be there when the node is */
+	size_t offset;	   /* of the field in struct machine, or BIND_NOWHERE */
+	uint64_t min, max; /* numbers: the range, inclusive; strings: max is the field's size */
+	bool power_of_two; /* 0 or a power of two */
+	bool required;	   /* must be there when the node is */
 	const char *const *choices; /* the only values, NULL-terminated; for BIND_U32 in decimal */
-	const char *def;	/* as one would write it after --set, or NULL: none */
-	const char *help;	/* one line */
+	const char *def;	    /* as one would write it after --set, or NULL: none */
+	const char *help;	    /* one line */
 };
 
 /* More rows than there are, for arrays with one entry per row. */
@@ -51,7 +51,7 @@ extern const struct binding bindings[];
 extern const size_t bindings_count;
 
 /* Room for any encoded property. */
-#define BIND_VALUE_SIZE (2 * PATH_MAX)
+#define BIND_VALUE_SIZE (2ul * PATH_MAX)
 
 /* Return the row of @prop in @node (@node_len bytes, no unit addresses), or NULL. */
 const struct binding *binding_find(const char *node, size_t node_len, const char *prop);

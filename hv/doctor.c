@@ -56,8 +56,10 @@ static void print_table(FILE *out, const struct doctor_report *r)
 			fprintf(out, "%-9s %-22s fix: %s\n", "", "", f->fix);
 	}
 	if (missing)
-		fprintf(out, "\nNo guest can run here: %zu missing. The library, its tests and all "
-			"software devices still work.\n", missing);
+		fprintf(out,
+			"\nNo guest can run here: %zu missing. The library, its tests and all "
+			"software devices still work.\n",
+			missing);
 	else if (degraded)
 		fprintf(out, "\nGuests run here, with %zu degraded.\n", degraded);
 	else
@@ -87,7 +89,8 @@ static void print_json(FILE *out, const struct doctor_report *r)
 	for (size_t i = 0; i < r->count; i++) {
 		const struct doctor_finding *f = &r->findings[i];
 
-		fprintf(out, "%s\n  {\"id\": \"%s\", \"verdict\": \"%s\", \"found\": ", i ? "," : "",
+		fprintf(out,
+			"%s\n  {\"id\": \"%s\", \"verdict\": \"%s\", \"found\": ", i ? "," : "",
 			f->id, verdict_names[f->verdict]);
 		print_json_string(out, f->found);
 		fprintf(out, ", \"fix\": ");

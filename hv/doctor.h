@@ -13,9 +13,9 @@
 #include <stdio.h>
 
 enum doctor_verdict {
-	DOCTOR_OK,		/* works */
-	DOCTOR_DEGRADED,	/* guests run, but slower or with something missing */
-	DOCTOR_MISSING,		/* no guest can run */
+	DOCTOR_OK,	 /* works */
+	DOCTOR_DEGRADED, /* guests run, but slower or with something missing */
+	DOCTOR_MISSING,	 /* no guest can run */
 };
 
 /*
@@ -47,9 +47,9 @@ void doctor_examine(struct doctor_report *r);
 void doctor_add(struct doctor_report *r, const char *id, enum doctor_verdict verdict,
 		const char *fix, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 
-void doctor_probe_kvm(struct doctor_report *r);		/* hv/doctor_kvm.c */
-void doctor_probe_uffd(struct doctor_report *r);	/* hv/doctor_uffd.c */
-void doctor_probe_host(struct doctor_report *r);	/* hv/doctor_host.c */
+void doctor_probe_kvm(struct doctor_report *r);	 /* hv/doctor_kvm.c */
+void doctor_probe_uffd(struct doctor_report *r); /* hv/doctor_uffd.c */
+void doctor_probe_host(struct doctor_report *r); /* hv/doctor_host.c */
 
 /*
  * Time one instruction of a small loop at @cpl in a VM of its own (hv/doctor_cpl.c).

@@ -13,13 +13,13 @@
 #include "hv/kvmio.h"
 #include "hv/machine.h"
 
-#define PTE_TABLE	0x27ull	/* present, writable, user, accessed */
-#define PTE_PAGE_2M	0xe7ull	/* and dirty, large */
+#define PTE_TABLE   0x27ull /* present, writable, user, accessed */
+#define PTE_PAGE_2M 0xe7ull /* and dirty, large */
 
 /* Enough to see, short enough not to be noticed. */
-#define LOOPS_FIRST	1000ull
-#define LOOPS_MOST	10000000ull
-#define ENOUGH_NS	3e6
+#define LOOPS_FIRST 1000ull
+#define LOOPS_MOST  10000000ull
+#define ENOUGH_NS   3e6
 
 /* dec %ecx; jnz .-2; out %al, $0x10; jmp . */
 static const unsigned char loop_code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x10, 0xeb, 0xfe };
@@ -49,9 +49,10 @@ static int probe_create(struct probe_vm *p, int kvm, unsigned cpl)
 	const struct machine m = { .cpus = 1, .cpl = cpl };
 	int err;
 
-	p->ram = mmap(NULL, ABI_RAM_MIN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p->ram = mmap(NULL, ABI_RAM_MIN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+		      0);
 	if (p->ram == MAP_FAILED)
-		return -errno;
+		return -ENOMEM;
 	write_tables(p->ram);
 	memcpy(p->ram + ABI_IMAGE_GPA, loop_code, sizeof(loop_code));
 
@@ -127,7 +128,7 @@ static int time_loops(struct probe_vm *p, uint64_t loops, double *ns)
 int doctor_measure_cpl(int kvm, unsigned cpl, double *ns)
 {
 	struct probe_vm p = { 0 };
-	double empty, full;
+	double empty = 0, full = 0;
 	uint64_t loops;
 	int err;
 

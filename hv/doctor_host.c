@@ -13,11 +13,11 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define CAP_SYS_PTRACE_BIT	19
-#define MAPS_WANTED		65530u		/* the kernel's default */
-#define FILES_WANTED		256u		/* descriptors: pool, userfaultfds, VM, 16 vCPUs, trace */
-#define MEMORY_WANTED		(64ull << 20)	/* RAM and tables of a small machine */
-#define ADDRESS_WANTED		(8ull << 30)	/* views, windows and thread stacks of one */
+#define CAP_SYS_PTRACE_BIT 19
+#define MAPS_WANTED	   65530u	 /* the kernel's default */
+#define FILES_WANTED	   256u		 /* descriptors: pool, userfaultfds, VM, 16 vCPUs, trace */
+#define MEMORY_WANTED	   (64ull << 20) /* RAM and tables of a small machine */
+#define ADDRESS_WANTED	   (8ull << 30)	 /* views, windows and thread stacks of one */
 
 /*
  * Find the line of @path that starts with @key ("" for the first) and copy what follows it.
@@ -44,10 +44,14 @@ static bool read_field(const char *path, const char *key, char *buf, size_t size
 static void probe_kernel(struct doctor_report *r)
 {
 	struct utsname u;
-	int major = 0, minor = 0;
+	unsigned long major, minor = 0;
+	char *end;
 
-	if (uname(&u) || sscanf(u.release, "%d.%d", &major, &minor) != 2)
+	if (uname(&u))
 		return;
+	major = strtoul(u.release, &end, 10);
+	if (*end == '.')
+		minor = strtoul(end + 1, NULL, 10);
 	if (major > 6 || (major == 6 && minor >= 1))
 		doctor_add(r, "host.kernel", DOCTOR_OK, NULL, "Linux %s", u.release);
 	else
@@ -67,10 +71,11 @@ static void probe_privilege(struct doctor_report *r)
 		doctor_add(r, "host.cap-sys-ptrace", DOCTOR_OK, NULL,
 			   "held; vm.unprivileged_userfaultfd = %s", sysctl);
 	else
-		doctor_add(r, "host.cap-sys-ptrace", DOCTOR_DEGRADED,
-			   "run as root, or setcap cap_sys_ptrace+ep the umbra binary",
-			   "not held: fork() events are not to be had; vm.unprivileged_userfaultfd = %s",
-			   sysctl);
+		doctor_add(
+			r, "host.cap-sys-ptrace", DOCTOR_DEGRADED,
+			"run as root, or setcap cap_sys_ptrace+ep the umbra binary",
+			"not held: fork() events are not to be had; vm.unprivileged_userfaultfd = %s",
+			sysctl);
 }
 
 static void probe_rlimit(struct doctor_report *r, const char *id, int which, const char *what,
@@ -84,7 +89,8 @@ static void probe_rlimit(struct doctor_report *r, const char *id, int which, con
 		doctor_add(r, id, DOCTOR_OK, NULL, "unlimited %s", what);
 	else
 		doctor_add(r, id, lim.rlim_cur < wanted ? DOCTOR_DEGRADED : DOCTOR_OK,
-			   lim.rlim_cur < wanted ? fix : NULL, "%ju %s", (uintmax_t)lim.rlim_cur, what);
+			   lim.rlim_cur < wanted ? fix : NULL, "%ju %s", (uintmax_t)lim.rlim_cur,
+			   what);
 }
 
 /*
@@ -115,15 +121,18 @@ static void probe_memory(struct doctor_report *r)
 	if (read_field("/proc/meminfo", "MemAvailable:", text, sizeof(text)))
 		available = strtoull(text, NULL, 10) << 10;
 	if (available < MEMORY_WANTED)
-		doctor_add(r, "host.memory", DOCTOR_DEGRADED, "stop other programs, or use small machines",
+		doctor_add(r, "host.memory", DOCTOR_DEGRADED,
+			   "stop other programs, or use small machines",
 			   "%" PRIu64 " MiB available", available >> 20);
 	else
-		doctor_add(r, "host.memory", DOCTOR_OK, NULL, "%" PRIu64 " MiB available", available >> 20);
+		doctor_add(r, "host.memory", DOCTOR_OK, NULL, "%" PRIu64 " MiB available",
+			   available >> 20);
 
 	if (limit >= UINT64_MAX >> 2)
 		doctor_add(r, "host.cgroup-memory", DOCTOR_OK, NULL, "no limit");
 	else
-		doctor_add(r, "host.cgroup-memory", limit < MEMORY_WANTED ? DOCTOR_DEGRADED : DOCTOR_OK,
+		doctor_add(r, "host.cgroup-memory",
+			   limit < MEMORY_WANTED ? DOCTOR_DEGRADED : DOCTOR_OK,
 			   limit < MEMORY_WANTED ? "raise memory.max of the cgroup" : NULL,
 			   "%" PRIu64 " MiB at most", limit >> 20);
 }
@@ -137,7 +146,8 @@ static void probe_maps(struct doctor_report *r)
 		return;
 	maps = strtoul(text, NULL, 10);
 	if (maps < MAPS_WANTED)
-		doctor_add(r, "host.max-map-count", DOCTOR_DEGRADED, "sysctl vm.max_map_count=65530",
+		doctor_add(r, "host.max-map-count", DOCTOR_DEGRADED,
+			   "sysctl vm.max_map_count=65530",
 			   "%lu: fewer pages can lie away from their home frames", maps);
 	else
 		doctor_add(r, "host.max-map-count", DOCTOR_OK, NULL, "%lu", maps);
@@ -152,8 +162,10 @@ static void probe_memfd(struct doctor_report *r)
 	if (fd >= 0)
 		close(fd);
 	if (err)
-		doctor_add(r, "host.memfd", DOCTOR_MISSING, "use a kernel with CONFIG_MEMFD_CREATE and free "
-			   "memory", "shared memory: %s", strerror(err));
+		doctor_add(r, "host.memfd", DOCTOR_MISSING,
+			   "use a kernel with CONFIG_MEMFD_CREATE and free "
+			   "memory",
+			   "shared memory: %s", strerror(err));
 	else
 		doctor_add(r, "host.memfd", DOCTOR_OK, NULL, "shared memory for the frame pool");
 }
@@ -174,7 +186,8 @@ static void probe_dtc(struct doctor_report *r)
 	if (found)
 		doctor_add(r, "host.dtc", DOCTOR_OK, NULL, "%s", file);
 	else
-		doctor_add(r, "host.dtc", DOCTOR_DEGRADED, "install the package device-tree-compiler",
+		doctor_add(r, "host.dtc", DOCTOR_DEGRADED,
+			   "install the package device-tree-compiler",
 			   "not found: only compiled machines (.dtb) can be run");
 }
 
@@ -185,8 +198,10 @@ void doctor_probe_host(struct doctor_report *r)
 	probe_memory(r);
 	probe_rlimit(r, "host.rlimit-as", RLIMIT_AS, "bytes of address space", ADDRESS_WANTED,
 		     "ulimit -v unlimited");
-	probe_rlimit(r, "host.rlimit-memlock", RLIMIT_MEMLOCK, "bytes may be locked; none need be", 0, NULL);
-	probe_rlimit(r, "host.rlimit-nofile", RLIMIT_NOFILE, "open files", FILES_WANTED, "ulimit -n 1024");
+	probe_rlimit(r, "host.rlimit-memlock", RLIMIT_MEMLOCK, "bytes may be locked; none need be",
+		     0, NULL);
+	probe_rlimit(r, "host.rlimit-nofile", RLIMIT_NOFILE, "open files", FILES_WANTED,
+		     "ulimit -n 1024");
 	probe_maps(r);
 	probe_memfd(r);
 	probe_dtc(r);

@@ -10,10 +10,10 @@
 #include "hv/kvmio.h"
 #include "hv/machine.h"
 
-#define CAP_MEMORY_FAULT_INFO 232	/* newer than Debian 12's headers */
+#define CAP_MEMORY_FAULT_INFO 232 /* newer than Debian 12's headers */
 
 /* CPL 0 this much slower than CPL 3 means that it is interpreted. */
-#define INTERPRETED_FACTOR 20
+#define INTERPRETED_FACTOR    20
 
 /* A flavour of KVM by its module. @paging: the module's parameter for nested paging, or NULL. */
 struct flavour {
@@ -59,16 +59,19 @@ static void probe_flavour(struct doctor_report *r)
 		if (!is_module_loaded(f->module))
 			continue;
 		if (f->paging && is_parameter_on(f->paging))
-			doctor_add(r, "kvm.flavour", DOCTOR_OK, NULL, "%s (%s), nested paging", f->module,
-				   f->what);
+			doctor_add(r, "kvm.flavour", DOCTOR_OK, NULL, "%s (%s), nested paging",
+				   f->module, f->what);
 		else if (f->paging)
 			doctor_add(r, "kvm.flavour", DOCTOR_DEGRADED,
-				   "load the module with ept=1 or npt=1", "%s (%s), shadow paging: page "
-				   "faults cost more", f->module, f->what);
+				   "load the module with ept=1 or npt=1",
+				   "%s (%s), shadow paging: page "
+				   "faults cost more",
+				   f->module, f->what);
 		else
 			doctor_add(r, "kvm.flavour", DOCTOR_DEGRADED,
 				   "use a host with VMX or SVM for speed; results are the same",
-				   "%s (%s), shadow paging: exits and faults cost more", f->module, f->what);
+				   "%s (%s), shadow paging: exits and faults cost more", f->module,
+				   f->what);
 		return;
 	}
 	doctor_add(r, "kvm.flavour", DOCTOR_OK, NULL, "unknown: no module of KVM in /sys/module");
@@ -86,12 +89,15 @@ static void probe_caps(struct doctor_report *r, int kvm)
 		doctor_add(r, "kvm.vcpus", DOCTOR_OK, NULL, "up to %d", cpus);
 	doctor_add(r, "kvm.memslots", slots < 32 ? DOCTOR_DEGRADED : DOCTOR_OK, NULL, "%d", slots);
 	if (kvmio_check(kvm, KVM_CAP_READONLY_MEM) > 0)
-		doctor_add(r, "kvm.readonly-mem", DOCTOR_OK, NULL, "the guest cannot write to its input");
+		doctor_add(r, "kvm.readonly-mem", DOCTOR_OK, NULL,
+			   "the guest cannot write to its input");
 	else
 		doctor_add(r, "kvm.readonly-mem", DOCTOR_DEGRADED, "use a newer kernel",
 			   "absent: only umbra's own tables keep the input read-only");
-	doctor_add(r, "kvm.memory-fault-info", DOCTOR_OK, NULL, "%s; not needed, userfaultfd reports "
-		   "addresses", kvmio_check(kvm, CAP_MEMORY_FAULT_INFO) > 0 ? "claimed" : "absent");
+	doctor_add(r, "kvm.memory-fault-info", DOCTOR_OK, NULL,
+		   "%s; not needed, userfaultfd reports "
+		   "addresses",
+		   kvmio_check(kvm, CAP_MEMORY_FAULT_INFO) > 0 ? "claimed" : "absent");
 }
 
 static void probe_cpl(struct doctor_report *r, int kvm)

@@ -13,16 +13,17 @@
 #include <unistd.h>
 
 /* Newer than Debian 12's headers. */
-#define FEATURE_WP_UNPOPULATED	(1ull << 13)
-#define FEATURE_POISON		(1ull << 14)
-#define FEATURE_WP_ASYNC	(1ull << 15)
-#define FEATURE_MOVE		(1ull << 16)
-#define CONTINUE_MODE_WP	(1ull << 1)
+#define FEATURE_WP_UNPOPULATED (1ull << 13)
+#define FEATURE_POISON	       (1ull << 14)
+#define FEATURE_WP_ASYNC       (1ull << 15)
+#define FEATURE_MOVE	       (1ull << 16)
+#define CONTINUE_MODE_WP       (1ull << 1)
 
-#define PROBE_PAGE 4096ul
+#define PROBE_PAGE	       4096ul
 
-#define FEATURES_NEEDED (UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | \
-			 UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define FEATURES_NEEDED                                                                           \
+	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
+	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
 struct uffd_feature {
 	const char *id;
@@ -33,12 +34,12 @@ struct uffd_feature {
 };
 
 static const struct uffd_feature features[] = {
-	{ "uffd.missing-shmem", UFFD_FEATURE_MISSING_SHMEM, DOCTOR_MISSING,
-	  "first touch of a page", "use Linux 4.11 or newer" },
+	{ "uffd.missing-shmem", UFFD_FEATURE_MISSING_SHMEM, DOCTOR_MISSING, "first touch of a page",
+	  "use Linux 4.11 or newer" },
 	{ "uffd.minor-shmem", UFFD_FEATURE_MINOR_SHMEM, DOCTOR_MISSING,
 	  "install frames of the pool", "use Linux 5.14 or newer" },
-	{ "uffd.wp", UFFD_FEATURE_PAGEFAULT_FLAG_WP, DOCTOR_MISSING,
-	  "write protection", "use Linux 5.7 or newer, with CONFIG_HAVE_ARCH_USERFAULTFD_WP" },
+	{ "uffd.wp", UFFD_FEATURE_PAGEFAULT_FLAG_WP, DOCTOR_MISSING, "write protection",
+	  "use Linux 5.7 or newer, with CONFIG_HAVE_ARCH_USERFAULTFD_WP" },
 	{ "uffd.wp-shmem", UFFD_FEATURE_WP_HUGETLBFS_SHMEM, DOCTOR_MISSING,
 	  "write protection of frames", "use Linux 5.19 or newer, with CONFIG_PTE_MARKER_UFFD_WP" },
 	{ "uffd.event-remove", UFFD_FEATURE_EVENT_REMOVE, DOCTOR_DEGRADED,
@@ -47,18 +48,19 @@ static const struct uffd_feature features[] = {
 	  "see munmap() by host code", "use Linux 4.11 or newer" },
 	{ "uffd.event-remap", UFFD_FEATURE_EVENT_REMAP, DOCTOR_DEGRADED,
 	  "see mremap() by host code", "use Linux 4.11 or newer" },
-	{ "uffd.event-fork", UFFD_FEATURE_EVENT_FORK, DOCTOR_DEGRADED,
-	  "see fork() by host code", "use Linux 4.11 or newer" },
+	{ "uffd.event-fork", UFFD_FEATURE_EVENT_FORK, DOCTOR_DEGRADED, "see fork() by host code",
+	  "use Linux 4.11 or newer" },
 	{ "uffd.sigbus", UFFD_FEATURE_SIGBUS, DOCTOR_DEGRADED,
 	  "resolve a fault in the faulting thread", "use Linux 4.14 or newer" },
 	{ "uffd.wp-unpopulated", FEATURE_WP_UNPOPULATED, DOCTOR_DEGRADED,
-	  "protect pages before they exist", "use Linux 6.4 or newer; until then they are filled first" },
+	  "protect pages before they exist",
+	  "use Linux 6.4 or newer; until then they are filled first" },
 	{ "uffd.poison", FEATURE_POISON, DOCTOR_DEGRADED,
 	  "make a page fail instead of read as zeros", "use Linux 6.6 or newer" },
 	{ "uffd.wp-async", FEATURE_WP_ASYNC, DOCTOR_DEGRADED,
 	  "track dirty pages without a fault each", "use Linux 6.7 or newer" },
-	{ "uffd.move", FEATURE_MOVE, DOCTOR_DEGRADED,
-	  "move pages instead of copying", "use Linux 6.8 or newer" },
+	{ "uffd.move", FEATURE_MOVE, DOCTOR_DEGRADED, "move pages instead of copying",
+	  "use Linux 6.8 or newer" },
 };
 
 /* Without UFFD_USER_MODE_ONLY: KVM touches guest memory from the kernel. */
@@ -175,22 +177,27 @@ static void probe_behaviour(struct doctor_report *r)
 			   "registering shared memory: %s", strerror(-err));
 		return;
 	}
-	doctor_add(r, "uffd.register", DOCTOR_OK, NULL, "missing, minor and write faults of shared memory");
+	doctor_add(r, "uffd.register", DOCTOR_OK, NULL,
+		   "missing, minor and write faults of shared memory");
 
 	if (!try_continue(&p, CONTINUE_MODE_WP))
-		doctor_add(r, "uffd.continue-wp", DOCTOR_OK, NULL, "installs read-only in one step");
+		doctor_add(r, "uffd.continue-wp", DOCTOR_OK, NULL,
+			   "installs read-only in one step");
 	else if (!try_continue(&p, 0))
 		doctor_add(r, "uffd.continue-wp", DOCTOR_DEGRADED, "use Linux 6.4 or newer",
 			   "absent: read-only installs take a second step");
 	else
-		doctor_add(r, "uffd.continue-wp", DOCTOR_MISSING, "report it, with the kernel version",
-			   "UFFDIO_CONTINUE fails: %s", strerror(errno));
+		doctor_add(r, "uffd.continue-wp", DOCTOR_MISSING,
+			   "report it, with the kernel version", "UFFDIO_CONTINUE fails: %s",
+			   strerror(errno));
 
 	if (ioctl(p.fd, UFFDIO_WRITEPROTECT, NULL) && errno == EFAULT)
-		doctor_add(r, "uffd.change-probe", DOCTOR_OK, NULL, "tells when no layout change is under way");
+		doctor_add(r, "uffd.change-probe", DOCTOR_OK, NULL,
+			   "tells when no layout change is under way");
 	else
-		doctor_add(r, "uffd.change-probe", DOCTOR_DEGRADED, NULL,
-			   "UFFDIO_WRITEPROTECT(NULL) does not say EFAULT when idle: waits take longer");
+		doctor_add(
+			r, "uffd.change-probe", DOCTOR_DEGRADED, NULL,
+			"UFFDIO_WRITEPROTECT(NULL) does not say EFAULT when idle: waits take longer");
 	probe_close(&p);
 }
 
@@ -201,10 +208,12 @@ void doctor_probe_uffd(struct doctor_report *r)
 	int fd = open_uffd(&how), err;
 
 	if (fd < 0) {
-		doctor_add(r, "uffd.open", DOCTOR_MISSING,
-			   fd == -ENOSYS ? "use a kernel with CONFIG_USERFAULTFD" :
-			   "run as root, or sysctl vm.unprivileged_userfaultfd=1, or chmod /dev/userfaultfd",
-			   "userfaultfd for faults of the kernel: %s", strerror(-fd));
+		doctor_add(
+			r, "uffd.open", DOCTOR_MISSING,
+			fd == -ENOSYS
+				? "use a kernel with CONFIG_USERFAULTFD"
+				: "run as root, or sysctl vm.unprivileged_userfaultfd=1, or chmod /dev/userfaultfd",
+			"userfaultfd for faults of the kernel: %s", strerror(-fd));
 		return;
 	}
 	close(fd);
@@ -212,8 +221,8 @@ void doctor_probe_uffd(struct doctor_report *r)
 
 	err = read_features(&mask);
 	if (err) {
-		doctor_add(r, "uffd.features", DOCTOR_MISSING, "use a newer kernel", "UFFDIO_API: %s",
-			   strerror(-err));
+		doctor_add(r, "uffd.features", DOCTOR_MISSING, "use a newer kernel",
+			   "UFFDIO_API: %s", strerror(-err));
 		return;
 	}
 	doctor_add(r, "uffd.features", DOCTOR_OK, NULL, "mask 0x%jx", (uintmax_t)mask);

@@ -15,10 +15,10 @@
 #include "hv/bindings.h"
 
 /* A path in a tree: deeper than any that the bindings know. */
-#define NODE_PATH_SIZE	128
+#define NODE_PATH_SIZE 128
 
 /* What one assignment may add beside the value: new nodes with their names, one property name. */
-#define SET_SLACK	(4 * NODE_PATH_SIZE)
+#define SET_SLACK      (4ul * NODE_PATH_SIZE)
 
 /* Open @path if it is a regular file of a size that a description can have. */
 static int open_regular(const char *path, int *fd, size_t *size, struct why *w)
@@ -84,15 +84,21 @@ static int check_blob(const void *fdt, size_t size, struct why *w)
 	if (size >= sizeof(magic))
 		memcpy(&magic, fdt, sizeof(magic));
 	if (fdt32_to_cpu(magic) != FDT_MAGIC)
-		return why_fail(w, -EINVAL, "is not a device tree blob (no magic number 0x%x); device "
-				"tree source must have a name that ends in .dts", FDT_MAGIC);
+		return why_fail(w, -EINVAL,
+				"is not a device tree blob (no magic number 0x%x); device "
+				"tree source must have a name that ends in .dts",
+				FDT_MAGIC);
 	err = fdt_check_full(fdt, size);
 	if (err == -FDT_ERR_TRUNCATED)
-		return why_fail(w, -EINVAL, "is a truncated device tree blob of %zu bytes; compile it "
-				"again with dtc", size);
+		return why_fail(w, -EINVAL,
+				"is a truncated device tree blob of %zu bytes; compile it "
+				"again with dtc",
+				size);
 	if (err)
-		return why_fail(w, -EINVAL, "is a damaged device tree blob (%s); compile it again "
-				"with dtc", fdt_strerror(err));
+		return why_fail(w, -EINVAL,
+				"is a damaged device tree blob (%s); compile it again "
+				"with dtc",
+				fdt_strerror(err));
 	return 0;
 }
 
@@ -120,10 +126,13 @@ int dtb_read(const char *path, void **fdt, size_t *size, struct why *w)
 	return err;
 }
 
+/* How large assignments may make a tree. */
+#define DTB_GROWN_SIZE (4ul * DTB_MAX_SIZE)
+
 /* An assignment, taken apart. */
 struct assignment {
-	char node[NODE_PATH_SIZE];	/* as written, "/" for the root */
-	char base[NODE_PATH_SIZE];	/* the same without unit addresses */
+	char node[NODE_PATH_SIZE]; /* as written, "/" for the root */
+	char base[NODE_PATH_SIZE]; /* the same without unit addresses */
 	char prop[NODE_PATH_SIZE];
 	const char *value;
 };
@@ -146,7 +155,7 @@ static void strip_units(const char *node, char *base)
 
 static int split_assignment(const char *text, struct assignment *a, struct why *w)
 {
-	const char *equals = strchr(text, '='), *slash = NULL;
+	const char *equals = strchr(text, '='), *slash = text;
 	size_t node_len, prop_len;
 
 	if (!equals || text[0] != '/')
@@ -228,7 +237,7 @@ static int grow(void **fdt, size_t *size, size_t by, struct why *w)
 	void *copy;
 	int err;
 
-	if (larger > 4 * DTB_MAX_SIZE)
+	if (larger > DTB_GROWN_SIZE)
 		return why_fail(w, -EINVAL, "the assignments make the tree too large");
 	copy = malloc(larger);
 	if (!copy)

@@ -23,11 +23,11 @@
 int dtb_read(const char *path, void **fdt, size_t *size, struct why *w);
 
 /*
- * Carry out "/node/property=value" on *@fdt, which is replaced by a larger blob of *@size bytes.
+ * Carry out @text, "/node/property=value", on *@fdt, which is replaced by a larger blob of *@size bytes.
  * Nodes may be named without unit address; missing ones that the bindings know are made.
  * Return 0, or -errno with the reason in @w and *@fdt as it was or partly changed.
  */
-int dtb_set(void **fdt, size_t *size, const char *assignment, struct why *w);
+int dtb_set(void **fdt, size_t *size, const char *text, struct why *w);
 
 /* The compiler's part of dtb_read(): run dtc on @path (hv/dtc.c). */
 int dtc_compile(const char *path, void **fdt, size_t *size, struct why *w);

@@ -17,15 +17,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#define DTC_SECONDS	10
-#define DTC_CHUNK	65536
-#define DTC_SAID_SIZE	1536
-
-extern char **environ;
+#define DTC_SECONDS   10
+#define DTC_CHUNK     65536
+#define DTC_SAID_SIZE 1536
 
 struct dtc {
 	pid_t pid;
-	int out, err;		/* read ends, -1 once at their end */
+	int out, err; /* read ends, -1 once at their end */
 	char *blob;
 	size_t blob_size;
 	char said[DTC_SAID_SIZE];
@@ -52,7 +50,7 @@ static int dtc_spawn(struct dtc *d, const char *path, struct why *w)
 	}
 	err = -posix_spawn_file_actions_init(&acts);
 	if (err) {
-		why_fail(w, err, "start dtc: %s", strerror(-err));
+		why_set(w, "start dtc: %s", strerror(-err));
 		goto err_close_errs;
 	}
 	err = -posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -64,10 +62,11 @@ static int dtc_spawn(struct dtc *d, const char *path, struct why *w)
 		err = -posix_spawnp(&d->pid, "dtc", &acts, NULL, argv, environ);
 	posix_spawn_file_actions_destroy(&acts);
 	if (err == -ENOENT)
-		err = why_fail(w, -ENOPKG, "dtc, which compiles .dts files, is not installed: "
+		err = why_fail(w, -ENOPKG,
+			       "dtc, which compiles .dts files, is not installed: "
 			       "install the package device-tree-compiler, or give a .dtb");
 	else if (err)
-		why_fail(w, err, "start dtc: %s", strerror(-err));
+		why_set(w, "start dtc: %s", strerror(-err));
 	if (err)
 		goto err_close_errs;
 
@@ -95,10 +94,12 @@ static int dtc_take_blob(struct dtc *d, struct why *w)
 	d->blob = blob;
 	n = read(d->out, blob + d->blob_size, DTC_CHUNK);
 	if (n < 0)
-		return errno == EINTR ? 0 : why_fail(w, -errno, "read from dtc: %s", strerror(errno));
+		return errno == EINTR ? 0
+				      : why_fail(w, -errno, "read from dtc: %s", strerror(errno));
 	d->blob_size += (size_t)n;
 	if (d->blob_size > DTB_MAX_SIZE)
-		return why_fail(w, -EFBIG, "compiles to more than %u bytes; no machine needs that many",
+		return why_fail(w, -EFBIG,
+				"compiles to more than %u bytes; no machine needs that many",
 				DTB_MAX_SIZE);
 	if (!n) {
 		close(d->out);
@@ -149,8 +150,10 @@ static int dtc_drain(struct dtc *d, struct why *w)
 		if (n < 0 && errno != EINTR)
 			return why_fail(w, -errno, "wait for dtc: %s", strerror(errno));
 		if (!n)
-			return why_fail(w, -ETIMEDOUT, "dtc did not finish within %d s; does the file "
-					"include a pipe or a device?", DTC_SECONDS);
+			return why_fail(w, -ETIMEDOUT,
+					"dtc did not finish within %d s; does the file "
+					"include a pipe or a device?",
+					DTC_SECONDS);
 		if (n > 0 && fds[0].revents)
 			err = dtc_take_blob(d, w);
 		if (n > 0 && fds[1].revents)
@@ -176,7 +179,8 @@ static int dtc_reap(struct dtc *d, bool gave_up, struct why *w)
 	while (d->said_len && d->said[d->said_len - 1] == '\n')
 		d->said_len--;
 	d->said[d->said_len] = '\0';
-	return why_fail(w, -EINVAL, "dtc refuses it; correct the lines that it names:\n%s", d->said);
+	return why_fail(w, -EINVAL, "dtc refuses it; correct the lines that it names:\n%s",
+			d->said);
 }
 
 int dtc_compile(const char *path, void **fdt, size_t *size, struct why *w)

@@ -12,7 +12,8 @@
 #define KVMIO_MAX_CPUID 256
 
 const struct kvmio_need kvmio_needs[] = {
-	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY", "guest memory at addresses of umbra's choice" },
+	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY",
+	  "guest memory at addresses of umbra's choice" },
 	{ KVM_CAP_SYNC_MMU, "KVM_CAP_SYNC_MMU", "KVM follows what umbra changes in a window" },
 	{ KVM_CAP_EXT_CPUID, "KVM_CAP_EXT_CPUID", "the guest sees the host's CPU features" },
 	{ KVM_CAP_IMMEDIATE_EXIT, "KVM_CAP_IMMEDIATE_EXIT", "a running vCPU can be stopped" },
@@ -50,7 +51,8 @@ static int check_needs(int kvm, struct why *w)
 	int version = kvmio(kvm, KVM_GET_API_VERSION, 0);
 
 	if (version != KVM_API_VERSION)
-		return why_fail(w, -ENOSYS, "/dev/kvm speaks API version %d, umbra %d: use a newer kernel",
+		return why_fail(w, -ENOSYS,
+				"/dev/kvm speaks API version %d, umbra %d: use a newer kernel",
 				version, KVM_API_VERSION);
 	for (const struct kvmio_need *need = kvmio_needs; need->name; need++)
 		if (kvmio_check(kvm, need->cap) <= 0)

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LOG_REASON_SIZE	4096
+#define LOG_REASON_SIZE 4096
 #define LOG_LINE_SIZE	(LOG_REASON_SIZE + 256)
 
 static bool log_quiet;

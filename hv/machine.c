@@ -16,11 +16,11 @@
 #include "hv/why.h"
 
 #ifndef UMBRA_LIBDIR
-#define UMBRA_LIBDIR "/usr/local/lib/umbra"
+#define UMBRA_LIBDIR "/usr/local/share/umbra"
 #endif
 
-#define NODE_PATH_SIZE	128
-#define WHERE_SIZE	(PATH_MAX + 2 * NODE_PATH_SIZE)
+#define NODE_PATH_SIZE 128
+#define WHERE_SIZE     (PATH_MAX + 2 * NODE_PATH_SIZE)
 
 _Static_assert(MACHINE_MIN_RAM == ABI_RAM_MIN, "one minimum for RAM");
 _Static_assert(MACHINE_MAX_CPUS == ABI_MAX_CPUS, "one maximum for vCPUs");
@@ -70,7 +70,8 @@ static int walk_property(struct walk *k, const char *path, int at)
 
 	data = fdt_getprop_by_offset(k->fdt, at, &name, &len);
 	if (!data)
-		return why_fail(k->w, -EINVAL, "damaged property in %s: %s", path, fdt_strerror(len));
+		return why_fail(k->w, -EINVAL, "damaged property in %s: %s", path,
+				fdt_strerror(len));
 	b = binding_find(path, strlen(path), name);
 	if (!b) {
 		snprintf(full, sizeof(full), "%s/%.*s", path[1] ? path : "", NODE_PATH_SIZE, name);
@@ -143,11 +144,12 @@ static int check_complete(const struct walk *k)
 		if (!b->required || !k->seen_node[row_of_node(b->node)] || k->seen_prop[i])
 			continue;
 		binding_describe(b, values, sizeof(values));
-		return why_fail(k->w, -EINVAL, "%s has no property %s; add it (%s)", b->node, b->prop,
-				values);
+		return why_fail(k->w, -EINVAL, "%s has no property %s; add it (%s)", b->node,
+				b->prop, values);
 	}
 	if (!k->m->ram.present)
-		return why_fail(k->w, -EINVAL, "a machine needs memory; add a node memory@0 with reg");
+		return why_fail(k->w, -EINVAL,
+				"a machine needs memory; add a node memory@0 with reg");
 	return 0;
 }
 
@@ -165,8 +167,10 @@ static bool overlap(uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end)
 static int check_overlaps(const struct machine *m, struct why *w)
 {
 	const struct named_region r[] = {
-		{ "/memory", &m->ram }, { "/input", &m->input },
-		{ "/work", &m->work }, { "/board", &m->board },
+		{ "/memory", &m->ram },
+		{ "/input", &m->input },
+		{ "/work", &m->work },
+		{ "/board", &m->board },
 	};
 	const size_t count = sizeof(r) / sizeof(r[0]);
 
@@ -174,18 +178,21 @@ static int check_overlaps(const struct machine *m, struct why *w)
 		uint64_t start = r[i].mem->gpa, end = start + r[i].mem->size;
 
 		if (overlap(start, end, MACHINE_HOLE_START, MACHINE_HOLE_END))
-			return why_fail(w, -EINVAL, "%s [0x%jx, 0x%jx) touches [0x%llx, 0x%llx), where "
-					"x86 has its interrupt controllers; end below or start above it",
-					r[i].name, (uintmax_t)start, (uintmax_t)end, MACHINE_HOLE_START,
-					MACHINE_HOLE_END);
+			return why_fail(
+				w, -EINVAL,
+				"%s [0x%jx, 0x%jx) touches [0x%llx, 0x%llx), where "
+				"x86 has its interrupt controllers; end below or start above it",
+				r[i].name, (uintmax_t)start, (uintmax_t)end, MACHINE_HOLE_START,
+				MACHINE_HOLE_END);
 		for (size_t j = i + 1; j < count; j++) {
 			uint64_t other = r[j].mem->gpa, other_end = other + r[j].mem->size;
 
 			if (overlap(start, end, other, other_end))
-				return why_fail(w, -EINVAL, "%s [0x%jx, 0x%jx) and %s [0x%jx, 0x%jx) "
-						"overlap; move one", r[i].name, (uintmax_t)start,
-						(uintmax_t)end, r[j].name, (uintmax_t)other,
-						(uintmax_t)other_end);
+				return why_fail(w, -EINVAL,
+						"%s [0x%jx, 0x%jx) and %s [0x%jx, 0x%jx) "
+						"overlap; move one",
+						r[i].name, (uintmax_t)start, (uintmax_t)end,
+						r[j].name, (uintmax_t)other, (uintmax_t)other_end);
 		}
 	}
 	return 0;
@@ -197,18 +204,26 @@ static int check_regions(const struct machine *m, struct why *w)
 		return why_fail(w, -EINVAL, "/memory/reg: starts at 0x%jx, but RAM starts at 0",
 				(uintmax_t)m->ram.gpa);
 	if (m->ram.size < MACHINE_MIN_RAM)
-		return why_fail(w, -EINVAL, "/memory/reg: 0x%jx bytes are too little memory; give at "
-				"least 0x%llx (4 MiB)", (uintmax_t)m->ram.size, MACHINE_MIN_RAM);
+		return why_fail(w, -EINVAL,
+				"/memory/reg: 0x%jx bytes are too little memory; give at "
+				"least 0x%llx (4 MiB)",
+				(uintmax_t)m->ram.size, MACHINE_MIN_RAM);
 	if (m->input.size)
-		return why_fail(w, -EINVAL, "/input/reg: the size is 0x%jx, but must be 0: it comes "
-				"from the file given with --input", (uintmax_t)m->input.size);
+		return why_fail(w, -EINVAL,
+				"/input/reg: the size is 0x%jx, but must be 0: it comes "
+				"from the file given with --input",
+				(uintmax_t)m->input.size);
 	if (m->input.present && m->input.gpa < m->ram.size)
-		return why_fail(w, -EINVAL, "/input/reg: starts at 0x%jx, inside RAM; move it to 0x%jx "
-				"or above", (uintmax_t)m->input.gpa, (uintmax_t)m->ram.size);
+		return why_fail(w, -EINVAL,
+				"/input/reg: starts at 0x%jx, inside RAM; move it to 0x%jx "
+				"or above",
+				(uintmax_t)m->input.gpa, (uintmax_t)m->ram.size);
 	if (m->work.present && !m->work.size)
-		return why_fail(w, -EINVAL, "/work/reg: the size is 0; give it pages or remove the node");
+		return why_fail(w, -EINVAL,
+				"/work/reg: the size is 0; give it pages or remove the node");
 	if (m->board.present && !m->board.size)
-		return why_fail(w, -EINVAL, "/board/reg: the size is 0; give it pages or remove the node");
+		return why_fail(w, -EINVAL,
+				"/board/reg: the size is 0; give it pages or remove the node");
 	return check_overlaps(m, w);
 }
 
@@ -216,17 +231,20 @@ static int check_regions(const struct machine *m, struct why *w)
 static int check_work(const struct machine *m, struct why *w)
 {
 	uint64_t pages = m->work.size / MACHINE_PAGE_SIZE, need = board_size(pages);
-	const char *user = m->churn.on ? "/umbra/churn/enabled" :
-			   m->host.threads ? "/umbra/host/threads" : NULL;
+	const char *user = m->churn.on	     ? "/umbra/churn/enabled"
+			   : m->host.threads ? "/umbra/host/threads"
+					     : NULL;
 
 	if (user && !m->work.present)
 		return why_fail(w, -EINVAL, "%s needs a region to work on; add a node work", user);
 	if (user && !m->board.present)
-		return why_fail(w, -EINVAL, "%s needs a board for its flags; add a node board", user);
+		return why_fail(w, -EINVAL, "%s needs a board for its flags; add a node board",
+				user);
 	if (m->work.present && m->board.present && m->board.size < need)
-		return why_fail(w, -EINVAL, "/board/reg: 0x%jx bytes are too small for the %ju pages of "
-				"/work; give 0x%jx", (uintmax_t)m->board.size, (uintmax_t)pages,
-				(uintmax_t)need);
+		return why_fail(w, -EINVAL,
+				"/board/reg: 0x%jx bytes are too small for the %ju pages of "
+				"/work; give 0x%jx",
+				(uintmax_t)m->board.size, (uintmax_t)pages, (uintmax_t)need);
 	if (m->churn.on && m->churn.pages > pages)
 		return why_fail(w, -EINVAL, "/umbra/churn/pages: is %u, but /work has only %ju",
 				m->churn.pages, (uintmax_t)pages);
@@ -259,7 +277,8 @@ static int parse(struct machine *m, const void *fdt, size_t size, const char *di
 	if (err)
 		return why_fail(w, -EINVAL, "damaged device tree: %s", fdt_strerror(err));
 	if (fdt_num_mem_rsv(fdt) > 0)
-		return why_fail(w, -EINVAL, "reserves memory (/memreserve/), which a machine of umbra "
+		return why_fail(w, -EINVAL,
+				"reserves memory (/memreserve/), which a machine of umbra "
 				"cannot do; remove it");
 	err = walk_node(&k, "/", 0);
 	if (!err)
@@ -346,7 +365,8 @@ int machine_open_input(struct machine *m, const char *path, int *fd, uint64_t *b
 	*fd = -1;
 	*bytes = 0;
 	if (!m->input.present && path)
-		return why_fail(&w, -EINVAL, "the machine has no input region; leave --input out, or "
+		return why_fail(&w, -EINVAL,
+				"the machine has no input region; leave --input out, or "
 				"add a node input");
 	if (m->input.present && !path)
 		return why_fail(&w, -EINVAL, "the machine reads a file; name it with --input FILE");
@@ -360,7 +380,8 @@ int machine_open_input(struct machine *m, const char *path, int *fd, uint64_t *b
 		return err;
 	size = (*bytes + MACHINE_PAGE_SIZE - 1) & ~(uint64_t)(MACHINE_PAGE_SIZE - 1);
 	if (size > MACHINE_GPA_END - m->input.gpa) {
-		err = why_fail(&w, -EFBIG, "has %ju bytes, but from 0x%jx guest memory has only 0x%jx",
+		err = why_fail(&w, -EFBIG,
+			       "has %ju bytes, but from 0x%jx guest memory has only 0x%jx",
 			       (uintmax_t)*bytes, (uintmax_t)m->input.gpa,
 			       (uintmax_t)(MACHINE_GPA_END - m->input.gpa));
 	} else {

@@ -13,37 +13,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MACHINE_PAGE_SIZE	4096u
-#define MACHINE_MAX_CPUS	16u
-#define MACHINE_MAX_THREADS	64u
-#define MACHINE_MIN_RAM		(4ull << 20)
+#define MACHINE_PAGE_SIZE   4096u
+#define MACHINE_MAX_CPUS    16u
+#define MACHINE_MAX_THREADS 64u
+#define MACHINE_MIN_RAM	    (4ull << 20)
 
 /* Regions end at or below this address: what the page tables in RAM can map. */
-#define MACHINE_GPA_END		(1ull << 37)
+#define MACHINE_GPA_END	    (1ull << 37)
 
 /* x86 keeps its interrupt controllers here, and KVM pages of its own: no region may touch it. */
-#define MACHINE_HOLE_START	0xfec00000ull
-#define MACHINE_HOLE_END	0x100000000ull
+#define MACHINE_HOLE_START  0xfec00000ull
+#define MACHINE_HOLE_END    0x100000000ull
 
 /* Room for any reason that the functions below give, dtc's own lines included. */
-#define MACHINE_WHY_SIZE	2048
+#define MACHINE_WHY_SIZE    2048
 
 enum machine_fill {
-	FILL_ZERO,		/* pages start as zeros */
-	FILL_STAMP,		/* word 0 of each page carries its tag and version (guest/abi.h) */
+	FILL_ZERO,  /* pages start as zeros */
+	FILL_STAMP, /* word 0 of each page carries its tag and version (guest/abi.h) */
 };
 
 enum machine_source {
-	SOURCE_UFFD,		/* a blocking userfaultfd, read by fault threads */
+	SOURCE_UFFD, /* a blocking userfaultfd, read by fault threads */
 };
 
 /* What the host does to its memory under the running guest; bits of machine_churn.ops. */
 enum machine_churn_op {
-	CHURN_DISCARD	= 1u << 0,	/* drop pages; the next touch brings them back from the store */
-	CHURN_WRPROTECT	= 1u << 1,	/* take write permission away, then give it back */
-	CHURN_REMAP	= 1u << 2,	/* move pages to foreign frames and home again */
-	CHURN_ZAP	= 1u << 3,	/* drop secondary entries only */
-	CHURN_UPDATE	= 1u << 4,	/* store a new version through the host view */
+	CHURN_DISCARD = 1u << 0,   /* drop pages; the next touch brings them back from the store */
+	CHURN_WRPROTECT = 1u << 1, /* take write permission away, then give it back */
+	CHURN_REMAP = 1u << 2,	   /* move pages to foreign frames and home again */
+	CHURN_ZAP = 1u << 3,	   /* drop secondary entries only */
+	CHURN_UPDATE = 1u << 4,	   /* store a new version through the host view */
 };
 
 /*
@@ -58,15 +58,15 @@ struct machine_mem {
 };
 
 struct machine_host {
-	unsigned threads;	/* host threads that work on the region /work; 0..MACHINE_MAX_THREADS */
-	unsigned seconds;	/* for how long; 0: until the guest ends */
+	unsigned threads; /* host threads that work on the region /work; 0..MACHINE_MAX_THREADS */
+	unsigned seconds; /* for how long; 0: until the guest ends */
 };
 
 struct machine_churn {
 	bool on;
-	unsigned ops;		/* mask of enum machine_churn_op, never 0 when on */
-	unsigned period_us;	/* pause between two operations; 0: none */
-	unsigned pages;		/* pages per operation, at least 1 */
+	unsigned ops;	    /* mask of enum machine_churn_op, never 0 when on */
+	unsigned period_us; /* pause between two operations; 0: none */
+	unsigned pages;	    /* pages per operation, at least 1 */
 	uint64_t seed;
 };
 
@@ -74,20 +74,21 @@ struct machine {
 	char model[64];
 	unsigned cpus;		/* 1..MACHINE_MAX_CPUS */
 	unsigned cpl;		/* 0 or 3 */
-	struct machine_mem ram;	/* always present, gpa 0 */
+	struct machine_mem ram; /* always present, gpa 0 */
 	struct machine_mem input;
 	struct machine_mem work;
 	struct machine_mem board;
 	enum machine_fill work_fill;
 	char bootargs[256];
-	char image[PATH_MAX];	/* the guest's ELF file */
-	unsigned fault_around;	/* pages installed per fault: 0 adaptive, else a power of two <= 512 */
-	unsigned fault_threads;	/* 0: one per vCPU */
+	char image[PATH_MAX]; /* the guest's ELF file */
+	unsigned
+		fault_around; /* pages installed per fault: 0 adaptive, else a power of two <= 512 */
+	unsigned fault_threads; /* 0: one per vCPU */
 	enum machine_source host_view_source;
-	unsigned timeout_ms;	/* 0: none */
+	unsigned timeout_ms; /* 0: none */
 	struct machine_host host;
 	struct machine_churn churn;
-	bool canary;		/* fill freed frames with a pattern */
+	bool canary; /* fill freed frames with a pattern */
 };
 
 /*

@@ -2,7 +2,9 @@
 /* The command line. The only place that decides an exit status and calls exit(), by returning. */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +17,7 @@
 #include "hv/vm.h"
 
 #ifndef UMBRA_VERSION
-#define UMBRA_VERSION "0.1"
+#define UMBRA_VERSION "0.1.0"
 #endif
 
 static const char help_umbra[] =
@@ -76,10 +78,18 @@ struct run_args {
 	struct vm_opts vm;
 };
 
-static int usage_error(const char *command, const char *reason)
+/* @command: what the user should ask for help, "" for umbra itself. */
+static int __attribute__((format(printf, 2, 3)))
+usage_error(const char *command, const char *fmt, ...)
 {
-	log_error("umbra", command, "%s; see `umbra%s%s --help`", reason,
-		  strcmp(command, "umbra") ? " " : "", strcmp(command, "umbra") ? command : "");
+	char reason[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(reason, sizeof(reason), fmt, ap);
+	va_end(ap);
+	log_error("umbra", *command ? command : "command line", "%s; see `umbra help%s%s`", reason,
+		  *command ? " " : "", command);
 	return VM_INVALID;
 }
 
@@ -133,11 +143,19 @@ static int parse_timeout(const char *text, unsigned *ms)
 	return 0;
 }
 
-enum run_option { OPT_INPUT = 256, OPT_SET, OPT_STATS, OPT_TRACE, OPT_TIMEOUT, OPT_QUIET, OPT_HELP,
-		  OPT_JSON };
+enum run_option {
+	OPT_INPUT = 256,
+	OPT_SET,
+	OPT_STATS,
+	OPT_TRACE,
+	OPT_TIMEOUT,
+	OPT_QUIET,
+	OPT_HELP,
+	OPT_JSON
+};
 
 /* Return 0 to go on, 1 for help, -EINVAL after telling the user. */
-static int take_run_option(struct run_args *a, int opt)
+static int take_run_option(struct run_args *a, int opt, char **argv)
 {
 	switch (opt) {
 	case OPT_INPUT:
@@ -167,10 +185,10 @@ static int take_run_option(struct run_args *a, int opt)
 	case OPT_HELP:
 		return 1;
 	case ':':
-		usage_error("run", "an option at the end lacks its value");
+		usage_error("run", "%s lacks its value", argv[optind - 1]);
 		return -EINVAL;
 	default:
-		usage_error("run", "unknown option");
+		usage_error("run", "unknown option %s", argv[optind - 1]);
 		return -EINVAL;
 	}
 }
@@ -195,13 +213,15 @@ static int parse_run_args(struct run_args *a, int argc, char **argv)
 			opt = OPT_HELP;
 		if (opt == 'q')
 			opt = OPT_QUIET;
-		ret = take_run_option(a, opt);
+		ret = take_run_option(a, opt, argv);
 		if (ret)
 			return ret;
 	}
 	if (optind + 1 != argc) {
-		usage_error("run", optind == argc ? "name a machine description (.dts or .dtb)" :
-						    "name one machine description only");
+		if (optind == argc)
+			usage_error("run", "name a machine description (.dts or .dtb)");
+		else
+			usage_error("run", "%s is one argument too many", argv[optind + 1]);
 		return -EINVAL;
 	}
 	a->machine = argv[optind];
@@ -263,7 +283,7 @@ static int command_doctor(int argc, char **argv)
 		else if (opt == OPT_HELP || opt == 'h')
 			return show(help_doctor);
 		else
-			return usage_error("doctor", "unknown option");
+			return usage_error("doctor", "unknown option %s", argv[optind - 1]);
 	}
 	if (optind != argc)
 		return usage_error("doctor", "it takes no arguments");
@@ -276,7 +296,7 @@ static int command_help(int argc, char **argv)
 	const char *topic = argc > 1 ? argv[1] : "";
 
 	if (argc > 2)
-		return usage_error("help", "name one topic");
+		return usage_error("", "help explains one topic");
 	if (!*topic || !strcmp(topic, "--help"))
 		return show(help_umbra);
 	if (!strcmp(topic, "run"))
@@ -285,7 +305,7 @@ static int command_help(int argc, char **argv)
 		return show(help_doctor);
 	if (!strcmp(topic, "machine"))
 		return show_bindings();
-	return usage_error("help", "the topics are run, doctor and machine");
+	return usage_error("", "no help on %s; the topics are run, doctor and machine", topic);
 }
 
 int main(int argc, char **argv)
@@ -304,5 +324,7 @@ int main(int argc, char **argv)
 		printf("umbra %s\n", UMBRA_VERSION);
 		return finish_output();
 	}
-	return usage_error("umbra", *command ? "unknown command" : "name a command");
+	if (*command)
+		return usage_error("", "unknown command %s", command);
+	return usage_error("", "name a command");
 }

@@ -19,17 +19,17 @@ enum vm_stats {
 };
 
 struct vm_opts {
-	const char *input;	/* file for the machine's input region, or NULL */
-	const char *trace;	/* file for the events of the secondary MMU, or NULL */
+	const char *input; /* file for the machine's input region, or NULL */
+	const char *trace; /* file for the events of the secondary MMU, or NULL */
 	enum vm_stats stats;
-	bool quiet;		/* print nothing but the guest's console and errors */
+	bool quiet; /* print nothing but the guest's console and errors */
 };
 
 /* What vm_run() returns when the guest did not end by itself with a code of 0..124. */
 enum vm_status {
-	VM_HOST_FAILED	 = 125,	/* umbra or the host failed */
-	VM_INVALID	 = 126,	/* the machine description, image, input or command line is invalid */
-	VM_GUEST_STOPPED = 127,	/* the guest stopped abnormally */
+	VM_HOST_FAILED = 125, /* umbra or the host failed */
+	VM_INVALID = 126,     /* the machine description, image, input or command line is invalid */
+	VM_GUEST_STOPPED = 127, /* the guest stopped abnormally */
 };
 
 /* Run @m to its end. Return an exit status: 0..124 the guest's own, else enum vm_status. */

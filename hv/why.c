@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "hv/why.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 
-int why_fail(struct why *w, int err, const char *fmt, ...)
+void why_set(struct why *w, const char *fmt, ...)
 {
+	int saved = errno;
 	size_t used = 0;
 	va_list ap;
 	int n;
 
 	if (!w->size)
-		return err;
+		return;
 
 	w->text[0] = '\0';
 	if (w->where) {
@@ -27,5 +29,5 @@ int why_fail(struct why *w, int err, const char *fmt, ...)
 	for (char *c = w->text; *c; c++)
 		if (((unsigned char)*c < ' ' && *c != '\n') || *c == 0x7f)
 			*c = '?';
-	return err;
+	errno = saved;
 }

@@ -19,7 +19,10 @@ struct why {
 	const char *where;
 };
 
-/* Put the reason in @w, control characters replaced. Return @err, so that callers can return it. */
-int why_fail(struct why *w, int err, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Put the reason in @w, control characters replaced. Keep errno. */
+void why_set(struct why *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same; the value is @err, so that callers can return it. */
+#define why_fail(w, err, ...) (why_set(w, __VA_ARGS__), (err))
 
 #endif /* UMBRA_HV_WHY_H */
