@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Locks that know their holder, conditions, protocol atomics and RCU: every primitive with which mmu/ synchronises.
+ * Owns no global state but a per-thread identity. All of mmu/ goes through here and nowhere else, so that a
+ * schedule explorer can take these few functions over. Knows nothing above mmu/base.
+ */
+#ifndef UMBRA_MMU_BASE_SYNC_H
+#define UMBRA_MMU_BASE_SYNC_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "mmu/base/bug.h"
+
+/* The address of a thread's own copy identifies the thread; the value counts the read locks that it holds. */
+extern _Thread_local unsigned sync_self;
+
+/* Mutual exclusion; may sleep. Not recursive. */
+struct lock {
+	pthread_mutex_t mutex;
+	_Atomic(void *) holder;
+};
+
+static inline void lock_init(struct lock *l)
+{
+	bug_on(pthread_mutex_init(&l->mutex, NULL));
+	atomic_init(&l->holder, NULL);
+}
+
+static inline void lock_fini(struct lock *l)
+{
+	bug_on(pthread_mutex_destroy(&l->mutex));
+}
+
+static inline bool lock_is_held(struct lock *l)
+{
+	return atomic_load_explicit(&l->holder, memory_order_relaxed) == &sync_self;
+}
+
+#define lock_assert_held(l) bug_on(!lock_is_held(l))
+
+static inline void lock_acquire(struct lock *l)
+{
+	bug_on(lock_is_held(l));
+	bug_on(pthread_mutex_lock(&l->mutex));
+	atomic_store_explicit(&l->holder, &sync_self, memory_order_relaxed);
+}
+
+static inline void lock_release(struct lock *l)
+{
+	lock_assert_held(l);
+	atomic_store_explicit(&l->holder, NULL, memory_order_relaxed);
+	bug_on(pthread_mutex_unlock(&l->mutex));
+}
+
+/* Sleep until a condition that a lock guards may have changed. */
+struct cond {
+	pthread_cond_t cond;
+};
+
+static inline void cond_init(struct cond *c)
+{
+	pthread_condattr_t attr;
+
+	bug_on(pthread_condattr_init(&attr));
+	bug_on(pthread_condattr_setclock(&attr, CLOCK_MONOTONIC));
+	bug_on(pthread_cond_init(&c->cond, &attr));
+	bug_on(pthread_condattr_destroy(&attr));
+}
+
+static inline void cond_fini(struct cond *c)
+{
+	bug_on(pthread_cond_destroy(&c->cond));
+}
+
+/* Wakes may be spurious: test the condition in a loop. */
+static inline void cond_wait(struct cond *c, struct lock *l)
+{
+	lock_assert_held(l);
+	atomic_store_explicit(&l->holder, NULL, memory_order_relaxed);
+	bug_on(pthread_cond_wait(&c->cond, &l->mutex));
+	atomic_store_explicit(&l->holder, &sync_self, memory_order_relaxed);
+}
+
+/* As cond_wait(), until an instant of CLOCK_MONOTONIC; false when that has passed. */
+static inline bool cond_wait_until(struct cond *c, struct lock *l, const struct timespec *deadline)
+{
+	int rc;
+
+	lock_assert_held(l);
+	atomic_store_explicit(&l->holder, NULL, memory_order_relaxed);
+	rc = pthread_cond_timedwait(&c->cond, &l->mutex, deadline);
+	atomic_store_explicit(&l->holder, &sync_self, memory_order_relaxed);
+	return rc == 0;
+}
+
+static inline void cond_broadcast(struct cond *c)
+{
+	bug_on(pthread_cond_broadcast(&c->cond));
+}
+
+/* Readers share, a writer excludes; a waiting writer goes before new readers. Neither side recurses. */
+struct rwlock {
+	pthread_rwlock_t rwlock;
+	_Atomic(void *) writer;
+};
+
+void rwlock_init(struct rwlock *l);
+
+static inline void rwlock_fini(struct rwlock *l)
+{
+	bug_on(pthread_rwlock_destroy(&l->rwlock));
+}
+
+static inline bool rwlock_is_held_write(struct rwlock *l)
+{
+	return atomic_load_explicit(&l->writer, memory_order_relaxed) == &sync_self;
+}
+
+#define rwlock_assert_held_write(l) bug_on(!rwlock_is_held_write(l))
+/* The thread holds some rwlock for reading, or this one for writing: the most that a plain rwlock can tell. */
+#define rwlock_assert_held(l)	    bug_on(!sync_self && !rwlock_is_held_write(l))
+
+static inline void rwlock_read_acquire(struct rwlock *l)
+{
+	bug_on(rwlock_is_held_write(l));
+	bug_on(pthread_rwlock_rdlock(&l->rwlock));
+	sync_self++;
+}
+
+static inline void rwlock_read_release(struct rwlock *l)
+{
+	bug_on(!sync_self);
+	sync_self--;
+	bug_on(pthread_rwlock_unlock(&l->rwlock));
+}
+
+static inline void rwlock_write_acquire(struct rwlock *l)
+{
+	bug_on(rwlock_is_held_write(l));
+	bug_on(pthread_rwlock_wrlock(&l->rwlock));
+	atomic_store_explicit(&l->writer, &sync_self, memory_order_relaxed);
+}
+
+static inline void rwlock_write_release(struct rwlock *l)
+{
+	rwlock_assert_held_write(l);
+	atomic_store_explicit(&l->writer, NULL, memory_order_relaxed);
+	bug_on(pthread_rwlock_unlock(&l->rwlock));
+}
+
+/* Atomics with a meaning in a protocol; plain counters use C11 atomics relaxed. */
+#define sync_load(p)		 atomic_load_explicit((p), memory_order_relaxed)
+#define sync_load_acquire(p)	 atomic_load_explicit((p), memory_order_acquire)
+#define sync_store(p, v)	 atomic_store_explicit((p), (v), memory_order_relaxed)
+#define sync_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
+#define sync_fetch_add(p, v)	 atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define sync_fetch_sub(p, v)	 atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define sync_exchange(p, v)	 atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+#define sync_cas(p, old, new)                                                            \
+	atomic_compare_exchange_strong_explicit((p), (old), (new), memory_order_acq_rel, \
+						memory_order_acquire)
+
+/*
+ * RCU, bulletproof flavour: no registration, readers may sleep, sections nest.
+ * sync_rcu_wait() waits for all sections open at the call: never call it inside one, nor while holding a lock
+ * that a section may take (docs/locking.md).
+ */
+void sync_rcu_read_lock(void);
+void sync_rcu_read_unlock(void);
+void sync_rcu_wait(void);
+
+#endif
