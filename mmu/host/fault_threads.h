@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Threads that read page faults from a userfaultfd and hand each to a resolver.
+ * Owns the threads. The host view and the window each run a set; with as many threads as there can be faults at a
+ * time nobody waits for another's fault. Knows nothing of what a fault means.
+ */
+#ifndef UMBRA_MMU_HOST_FAULT_THREADS_H
+#define UMBRA_MMU_HOST_FAULT_THREADS_H
+
+#include "mmu/host/uffd.h"
+
+struct fault_threads;
+
+struct fault_ops {
+	/* required. Resolve the fault and wake who waits for it. Called with no lock held. */
+	void (*resolve)(void *ctx, uint64_t addr, bool write);
+	/*
+	 * required. A thread ended that was not told to (@error: errno of the read, or 0 if the thread was killed).
+	 * Faults may wait for ever from now on: fail closed. Called on the dying thread.
+	 */
+	void (*died)(void *ctx, int error);
+};
+
+/* fault_threads_start - 0, -EINVAL for no threads, -ENOMEM, errno of eventfd or pthread_create. @u outlives them. */
+int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
+			const struct fault_ops *ops, void *ctx);
+
+/* fault_threads_stop - end and join all; faults under way are resolved first. Not from a resolver. */
+void fault_threads_stop(struct fault_threads *ft);
+
+#endif

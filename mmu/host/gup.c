@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* get_user_pages and the copies of the embedder: how others reach what a region holds without its host view. */
+#include <errno.h>
+#include <string.h>
+
+#include "mmu/host/hostmm_priv.h"
+
+/* Report the pages [page, end) of one chunk; @must is inside, or UINT64_MAX. */
+static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t must,
+		     uint64_t ahead_end, bool write, struct gup_page *out)
+{
+	struct chunk_lock *chunk = region_chunk(r, page);
+	uint64_t hpte;
+	int rc = 0;
+
+	lock_acquire(&chunk->lock);
+	if (page <= must && must < end)
+		rc = hpte_get(r, must, ahead_end, write, &hpte);
+	for (; !rc && page < end; page++, out++) {
+		hpte = sync_load(&r->hpte[page]);
+		if (!(hpte & HPTE_PRESENT)) {
+			out->fn = FN_NONE;
+			continue;
+		}
+		pool_get(r->pool, hpte_fn(hpte));
+		out->fn = hpte_fn(hpte);
+		out->writable = hpte & HPTE_WRITE;
+	}
+	lock_release(&chunk->lock);
+	return rc;
+}
+
+int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
+	       struct gup_page *out)
+{
+	struct region *r;
+	int rc = 0;
+
+	for (uint64_t i = 0; i < n; i++)
+		out[i] = (struct gup_page){ .fn = FN_NONE };
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (!r || must >= n || must >= (r->end - hva) >> PAGE_SHIFT) {
+		rc = -EFAULT;
+	} else {
+		uint64_t first = region_page(r, hva), last = min_u64(first + n, region_pages(r));
+		uint64_t ahead_end = min_u64(first + must + 1 + ahead, last);
+
+		for (uint64_t page = first, end; !rc && page < last; page = end) {
+			end = chunk_end(page, last);
+			/* Read-ahead goes on chunk by chunk, best effort beyond the one with the page that must be. */
+			uint64_t want = page <= first + must ? first + must
+					: page < ahead_end   ? page
+							     : UINT64_MAX;
+
+			rc = gup_chunk(r, page, end, want, ahead_end, write && want == first + must,
+				       &out[page - first]);
+			if (rc && page > first + must)
+				rc = 0;
+		}
+	}
+	rwlock_read_release(&mm->mmap_lock);
+	if (rc)
+		hostmm_put_pages(mm, out, n);
+	return rc;
+}
+
+void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t n)
+{
+	for (uint64_t i = 0, run; i < n; i += run) {
+		run = 1;
+		if (pages[i].fn == FN_NONE)
+			continue;
+		while (i + run < n && pages[i + run].fn == pages[i].fn + run)
+			run++;
+		pool_put(mm->pool, pages[i].fn, run);
+	}
+}
+
+/* A copy that a guest or host thread may watch: up to 8 aligned bytes in one access. */
+static void copy_bytes(void *dst, const void *src, size_t len)
+{
+	uintptr_t both = (uintptr_t)dst | (uintptr_t)src;
+
+	if (len == 8 && !(both & 7))
+		__atomic_store_n((uint64_t *)dst,
+				 __atomic_load_n((const uint64_t *)src, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+	else if (len == 4 && !(both & 3))
+		__atomic_store_n((uint32_t *)dst,
+				 __atomic_load_n((const uint32_t *)src, __ATOMIC_RELAXED),
+				 __ATOMIC_RELAXED);
+	else
+		memcpy(dst, src, len);
+}
+
+/* Exactly one of @in and @from is given. The chunk lock keeps the frame the page's own during the copy. */
+static int access(struct hostmm *mm, hva_t hva, char *in, const char *from, size_t len)
+{
+	struct region *r;
+	int rc = 0;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (!r || len > r->end - hva)
+		rc = -EFAULT;
+	while (!rc && len) {
+		uint64_t page = region_page(r, hva), hpte;
+		size_t offset = hva & ~PAGE_MASK, n = min_u64(len, PAGE_SIZE - offset);
+		struct chunk_lock *chunk = region_chunk(r, page);
+
+		lock_acquire(&chunk->lock);
+		rc = hpte_get(r, page, page + 1, from != NULL, &hpte);
+		if (!rc) {
+			char *at = (char *)pool_direct(mm->pool, hpte_fn(hpte)) + offset;
+
+			if (from)
+				copy_bytes(at, from, n);
+			else
+				copy_bytes(in, at, n);
+		}
+		lock_release(&chunk->lock);
+		hva += n;
+		len -= n;
+		if (from)
+			from += n;
+		else
+			in += n;
+	}
+	rwlock_read_release(&mm->mmap_lock);
+	return rc;
+}
+
+int hostmm_read(struct hostmm *mm, hva_t hva, void *buf, size_t len)
+{
+	return access(mm, hva, buf, NULL, len);
+}
+
+int hostmm_write(struct hostmm *mm, hva_t hva, const void *buf, size_t len)
+{
+	return access(mm, hva, NULL, buf, len);
+}

@@ -1,0 +1,275 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/host/hostmm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "mmu/base/trace.h"
+#include "mmu/host/hostmm_priv.h"
+
+struct region *hostmm_region(struct hostmm *mm, hva_t hva)
+{
+	struct region *r;
+
+	rwlock_assert_held(&mm->mmap_lock);
+	for (r = mm->regions; r && r->end <= hva; r = r->next)
+		;
+	return r && r->start <= hva ? r : NULL;
+}
+
+/* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */
+static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
+{
+	struct hostmm *mm = ctx;
+	uint64_t begin = trace_begin();
+	struct region *r;
+	int rc = -EFAULT;
+
+	atomic_fetch_add_explicit(&mm->view_faults, 1, memory_order_relaxed);
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, addr);
+	if (r) {
+		uint64_t page = region_page(r, addr), hpte;
+		struct chunk_lock *chunk = region_chunk(r, page);
+
+		lock_acquire(&chunk->lock);
+		rc = hpte_get(r, page, page + 1, write, &hpte);
+		if (!rc)
+			rc = hpte_show(r, page);
+		lock_release(&chunk->lock);
+		if (rc)
+			view_shut(r->view);
+	}
+	rwlock_read_release(&mm->mmap_lock);
+	trace_span(host_fault, begin, addr, write, rc);
+	if (rc && r && mm->opts.fatal)
+		mm->opts.fatal(mm->opts.fatal_ctx, addr, -rc);
+}
+
+static void fault_thread_died(void *ctx, int error)
+{
+	struct hostmm *mm = ctx;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r; r = r->next)
+		view_shut(r->view);
+	rwlock_read_release(&mm->mmap_lock);
+	if (mm->opts.fatal)
+		mm->opts.fatal(mm->opts.fatal_ctx, 0, error);
+}
+
+static const struct fault_ops fault_ops = {
+	.resolve = resolve_view_fault,
+	.died = fault_thread_died,
+};
+
+int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts)
+{
+	struct hostmm *mm = calloc(1, sizeof(*mm));
+	int rc;
+
+	if (!mm)
+		return -ENOMEM;
+	mm->pool = pool;
+	mm->opts = *opts;
+	rwlock_init(&mm->mmap_lock);
+	mmu_notifier_subscriptions_init(&mm->subscriptions);
+	rc = uffd_open(&mm->uffd);
+	if (rc)
+		goto err_undo_alloc;
+	rc = fault_threads_start(&mm->threads, &mm->uffd, opts->fault_threads, &fault_ops, mm);
+	if (rc)
+		goto err_undo_uffd;
+	*out = mm;
+	return 0;
+
+err_undo_uffd:
+	uffd_close(&mm->uffd);
+err_undo_alloc:
+	mmu_notifier_subscriptions_fini(&mm->subscriptions);
+	rwlock_fini(&mm->mmap_lock);
+	free(mm);
+	return rc;
+}
+
+void hostmm_destroy(struct hostmm *mm)
+{
+	fault_threads_stop(mm->threads);
+	while (mm->regions)
+		bug_on(hostmm_unmap(mm, mm->regions->start));
+	uffd_close(&mm->uffd);
+	mmu_notifier_subscriptions_fini(&mm->subscriptions);
+	rwlock_fini(&mm->mmap_lock);
+	free(mm);
+}
+
+struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm)
+{
+	return &mm->subscriptions;
+}
+
+struct pool *hostmm_pool(struct hostmm *mm)
+{
+	return mm->pool;
+}
+
+static int region_create(struct region **out, struct hostmm *mm, uint64_t npages, fn_t home)
+{
+	struct region *r = calloc(1, sizeof(*r));
+	int rc;
+
+	if (!r)
+		return -ENOMEM;
+	r->hpte = mmap(NULL, npages * sizeof(*r->hpte), PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (r->hpte == MAP_FAILED) {
+		rc = -errno;
+		goto err_undo_alloc;
+	}
+	rc = view_create(&r->view, mm->pool, &mm->uffd, npages, home);
+	if (rc)
+		goto err_undo_hpte;
+	r->pool = mm->pool;
+	r->home = home;
+	r->start = (hva_t)(uintptr_t)view_base(r->view);
+	r->end = r->start + (npages << PAGE_SHIFT);
+	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
+		lock_init(&r->chunk[i].lock);
+		cond_init(&r->chunk[i].page_in_done);
+	}
+	*out = r;
+	return 0;
+
+err_undo_hpte:
+	munmap(r->hpte, npages * sizeof(*r->hpte));
+err_undo_alloc:
+	free(r);
+	return rc;
+}
+
+static void region_destroy(struct region *r)
+{
+	uint64_t npages = region_pages(r);
+
+	view_destroy(r->view);
+	munmap(r->hpte, npages * sizeof(*r->hpte));
+	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
+		cond_fini(&r->chunk[i].page_in_done);
+		lock_fini(&r->chunk[i].lock);
+	}
+	free(r);
+}
+
+int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
+	       void *pager_ctx, hva_t *hva)
+{
+	struct region **link, *r = NULL;
+	fn_t home;
+	int rc;
+
+	if (!(prot & HOSTMM_PROT_READ) || (pager && !pager->fill))
+		return -EINVAL;
+	rc = pool_reserve(mm->pool, npages, &home);
+	if (rc)
+		return rc;
+	rc = region_create(&r, mm, npages, home);
+	if (rc) {
+		pool_unreserve(mm->pool, home, npages);
+		return rc;
+	}
+	r->prot = prot;
+	r->pager = pager;
+	r->pager_ctx = pager_ctx;
+
+	rwlock_write_acquire(&mm->mmap_lock);
+	for (link = &mm->regions; *link && (*link)->start < r->start; link = &(*link)->next)
+		;
+	r->next = *link;
+	*link = r;
+	rwlock_write_release(&mm->mmap_lock);
+	*hva = r->start;
+	return 0;
+}
+
+int hostmm_unmap(struct hostmm *mm, hva_t hva)
+{
+	struct mmu_notifier_range range;
+	struct region **link, *r;
+
+	rwlock_write_acquire(&mm->mmap_lock);
+	for (link = &mm->regions; (r = *link) && r->start != hva; link = &r->next)
+		;
+	if (!r) {
+		rwlock_write_release(&mm->mmap_lock);
+		return -EINVAL;
+	}
+	*link = r->next;
+	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, &mm->subscriptions, r->start, r->end);
+	bug_on(mmu_notifier_invalidate_range_start(&range));
+	for (uint64_t page = 0, end; page < region_pages(r); page = end) {
+		struct chunk_lock *chunk = region_chunk(r, page);
+
+		end = chunk_end(page, region_pages(r));
+		lock_acquire(&chunk->lock);
+		hpte_clear(r, page, end);
+		lock_release(&chunk->lock);
+	}
+	mmu_notifier_invalidate_range_end(&range);
+	atomic_fetch_add_explicit(&mm->page_ins, r->page_ins, memory_order_relaxed);
+	atomic_fetch_add_explicit(&mm->pages_in, r->pages_in, memory_order_relaxed);
+	pool_unreserve(mm->pool, r->home, region_pages(r));
+	region_destroy(r);
+	rwlock_write_release(&mm->mmap_lock);
+	return 0;
+}
+
+int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *prot)
+{
+	struct region *r;
+	int rc = -EFAULT;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (r && n <= (r->end - hva) >> PAGE_SHIFT) {
+		*home = r->home + region_page(r, hva);
+		*prot = r->prot;
+		rc = 0;
+	}
+	rwlock_read_release(&mm->mmap_lock);
+	return rc;
+}
+
+bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page)
+{
+	uint64_t hpte = 0;
+	struct region *r;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (r)
+		hpte = sync_load(&r->hpte[region_page(r, hva)]);
+	rwlock_read_release(&mm->mmap_lock);
+	page->fn = hpte_fn(hpte);
+	page->writable = hpte & HPTE_WRITE;
+	return hpte & HPTE_PRESENT;
+}
+
+void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats)
+{
+	*stats = (struct hostmm_stats){
+		.view_faults = mm->view_faults,
+		.page_ins = mm->page_ins,
+		.pages_in = mm->pages_in,
+		.discards = mm->discards,
+		.wrprotects = mm->wrprotects,
+		.migrates = mm->migrates,
+		.zaps = mm->zaps,
+	};
+	rwlock_read_acquire(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r; r = r->next) {
+		stats->page_ins += r->page_ins;
+		stats->pages_in += r->pages_in;
+	}
+	rwlock_read_release(&mm->mmap_lock);
+}

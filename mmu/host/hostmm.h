@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The host mm: the primary MMU. An address space of regions; one hpte per page says which frame it has.
+ * Owns regions, hptes, host views and their fault threads. The embedder and shadow/ call, from any thread unless said.
+ * Every operation that takes something away brackets it with mmu_notifier_invalidate_range_start/end. Knows no shadow.
+ */
+#ifndef UMBRA_MMU_HOST_HOSTMM_H
+#define UMBRA_MMU_HOST_HOSTMM_H
+
+#include <stddef.h>
+
+#include "mmu/host/pool.h"
+#include "mmu/notify/notifier.h"
+
+struct hostmm;
+
+#define HOSTMM_PROT_READ  (1u << 0)
+#define HOSTMM_PROT_WRITE (1u << 1)
+
+/* Where the pages of a region come from when nothing holds them. */
+struct pager_ops {
+	/*
+	 * required. Write @npages pages from region page @page on to @dst, whole. May sleep. No lock that an operation
+	 * on the region needs is held but mmap_lock for reading; the pages belong to the caller alone.
+	 * 0 or -errno (-EIO: the store cannot give them), which every access that needs them gets.
+	 */
+	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
+};
+
+struct hostmm_opts {
+	unsigned fault_threads; /* that resolve faults of host threads; at least 1 */
+	/* optional. A fault in the host view cannot be resolved; the region is shut afterwards (view_shut()). */
+	void (*fatal)(void *ctx, hva_t hva, int error);
+	void *fatal_ctx;
+};
+
+struct hostmm_stats {
+	uint64_t view_faults, page_ins, pages_in, discards, wrprotects, migrates, zaps;
+};
+
+/*
+ * hostmm_create - an empty address space on @pool, which outlives it.
+ * 0, -EPERM/-ENOSYS/-EOPNOTSUPP of uffd_open(), -ENOMEM or the errno of pthread_create.
+ */
+int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts);
+/* hostmm_destroy - unmap everything. No subscriber is left (bug), no thread inside a region or a call. */
+void hostmm_destroy(struct hostmm *mm);
+
+struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm);
+struct pool *hostmm_pool(struct hostmm *mm);
+void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats);
+
+/*
+ * hostmm_map - add a region of @npages. *@hva is the real address at which threads of this process may load and store.
+ * @pager NULL: pages start as zeros. 0, -EINVAL, -ENOSPC (pool too small), -ENOMEM. Takes mmap_lock for writing.
+ */
+int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
+	       void *pager_ctx, hva_t *hva);
+
+/* hostmm_unmap - remove the region at @hva; bracketed as UNMAP. 0 or -EINVAL if no region starts there. */
+int hostmm_unmap(struct hostmm *mm, hva_t hva);
+
+/*
+ * Changes of [start, end), page aligned and inside one region, else -EINVAL. Take mmap_lock for reading, so they run
+ * beside each other and beside faults. Not from a notifier callback.
+ *
+ * hostmm_discard - drop contents: the next access finds what the pager gives (CLEAR). Kernel: MADV_DONTNEED.
+ * hostmm_zap - drop translations, keep contents (CLEAR). Kernel: try_to_unmap() of a page that stays.
+ * hostmm_wrprotect - the next store to each page faults (PROTECTION_PAGE). Kernel: page_mkclean().
+ * hostmm_migrate - move contents to frames of no region, or home again (CLEAR). Pages not present stay so;
+ *	one that cannot go home (its home frame is still referenced) stays. -ENOSPC when the pool has no frame left:
+ *	pages before that one have moved. Kernel: migrate_pages().
+ */
+int hostmm_discard(struct hostmm *mm, hva_t start, hva_t end);
+int hostmm_zap(struct hostmm *mm, hva_t start, hva_t end);
+int hostmm_wrprotect(struct hostmm *mm, hva_t start, hva_t end);
+enum hostmm_migrate_to { HOSTMM_MIGRATE_AWAY, HOSTMM_MIGRATE_HOME };
+int hostmm_migrate(struct hostmm *mm, hva_t start, hva_t end, enum hostmm_migrate_to to);
+
+/*
+ * hostmm_read, hostmm_write - copy through the direct map, atomically against the changes above page by page.
+ * Any alignment; one region. A store of up to 8 aligned bytes is single-copy atomic. 0, -EFAULT outside regions or
+ * against their rights, or the pager's errno.
+ */
+int hostmm_read(struct hostmm *mm, hva_t hva, void *buf, size_t len);
+int hostmm_write(struct hostmm *mm, hva_t hva, const void *buf, size_t len);
+
+/* A page as gup found it. fn is FN_NONE where the host has none (now). */
+struct gup_page {
+	fn_t fn;
+	bool writable; /* a store needs no fault of the primary */
+};
+
+/*
+ * hostmm_gup - get_user_pages: the frames of @n pages from @hva on (page aligned), with a reference each.
+ * The page at @hva + (@must << PAGE_SHIFT) is brought in if absent, and made writable if @write; so are absent pages
+ * up to @ahead pages after it. Others are reported only if present. Pages beyond the region are FN_NONE.
+ * May sleep (page-in). What it returns is a snapshot: the caller retries by sequence before it installs
+ * (rows A19, A32), and drops the references with hostmm_put_pages().
+ * 0; -EFAULT: no such page or no right to it; the pager's errno; -ENOMEM/-ENOSPC.
+ */
+int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
+	       struct gup_page *out);
+void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t n);
+
+/*
+ * hostmm_home - the home frame of the page at @hva, if [hva, hva + (n << PAGE_SHIFT)) lies in one region.
+ * 0 and *@home and the region's *@prot, or -EFAULT. For a secondary that lays out a linear window (slot_add).
+ */
+int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *prot);
+
+/* hostmm_peek - the hpte of a page, without faulting, for the checker and tests. False: none, or no region. */
+bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Host page table entries: which frame each page of a region has. Private to mmu/host.
+ * Owns the entries and, with them, what the host view shows: this file's functions are their only writers.
+ * hostmm.c and change.c call. Knows no notifier: brackets are the caller's.
+ *
+ *	63           52 51                                12 11    4  3    2    1    0
+ *	+--------------+------------------------------------+-----+----+----+----+---+
+ *	|      0       |              frame                 |  0  |view|busy| W  | P |
+ *	+--------------+------------------------------------+-----+----+----+----+---+
+ *
+ *	P	the page has a frame, and the entry holds one reference on it
+ *	W	a store needs no fault of the primary
+ *	busy	a page-in is under way (then P is clear); wait on the chunk's condition
+ *	view	the host view may show the page
+ *
+ * What the view shows is never more than the entry says; it may be less, and is filled on demand.
+ */
+#ifndef UMBRA_MMU_HOST_HPTE_H
+#define UMBRA_MMU_HOST_HPTE_H
+
+#include "mmu/base/sync.h"
+#include "mmu/host/hostmm.h"
+#include "mmu/host/view.h"
+
+#define HPTE_PRESENT (1UL << 0)
+#define HPTE_WRITE   (1UL << 1)
+#define HPTE_BUSY    (1UL << 2)
+#define HPTE_VIEW    (1UL << 3)
+#define HPTE_FN_MASK 0x000ffffffffff000UL
+
+/* Entries are locked by chunks of 512 pages, as the kernel locks page tables; chunks share locks by hash. */
+#define CHUNK_PAGES  512UL
+#define CHUNK_LOCKS  64u
+
+struct chunk_lock {
+	struct lock lock;
+	struct cond page_in_done; /* some busy entry under this lock no longer is */
+};
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after hostmm_map()
+ *	m	mmap_lock: read to look, write to change
+ *	c	the chunk lock of the page
+ */
+struct region {
+	struct region *next;		     /* [m] by address */
+	struct pool *pool;		     /* [I] */
+	hva_t start, end;		     /* [I] the host view, bytes */
+	fn_t home;			     /* [I] page i's home frame is home + i */
+	unsigned prot;			     /* [I] HOSTMM_PROT_* */
+	const struct pager_ops *pager;	     /* [I] NULL: zeros */
+	void *pager_ctx;		     /* [I] */
+	struct view *view;		     /* [I] */
+	_Atomic uint64_t *hpte;		     /* [c] sparse */
+	_Atomic uint64_t page_ins, pages_in; /* relaxed counters */
+	struct chunk_lock chunk[CHUNK_LOCKS];
+};
+
+static inline uint64_t region_pages(const struct region *r)
+{
+	return (r->end - r->start) >> PAGE_SHIFT;
+}
+
+static inline fn_t hpte_fn(uint64_t hpte)
+{
+	return (hpte & HPTE_FN_MASK) >> PAGE_SHIFT;
+}
+
+static inline struct chunk_lock *region_chunk(struct region *r, uint64_t page)
+{
+	return &r->chunk[(page / CHUNK_PAGES) % CHUNK_LOCKS];
+}
+
+/* First page after @page's chunk, or @end if that comes first. */
+static inline uint64_t chunk_end(uint64_t page, uint64_t end)
+{
+	return min_u64((page / CHUNK_PAGES + 1) * CHUNK_PAGES, end);
+}
+
+/* All of the following: chunk lock of the page (or of all pages, which lie in one chunk) held. */
+
+/*
+ * hpte_get - the entry of @page with P set, and W if @write; pages in (together with absent pages that follow, before
+ * @ahead_end) or lifts write protection as needed. Drops the chunk lock meanwhile. *@hpte, or -EFAULT for a store
+ * to a region that forbids it, or the errno of page-in.
+ */
+int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
+
+/* hpte_show - let the host view reach @page and present neighbours as far as their entries say, and wake. */
+int hpte_show(struct region *r, uint64_t page);
+
+/* hpte_wait_idle - wait until no entry of [page, end) is busy. Drops the chunk lock meanwhile. */
+void hpte_wait_idle(struct region *r, uint64_t page, uint64_t end);
+
+/* hpte_hide - take [page, end) out of the host view; entries stay. No thread has a translation on return. */
+void hpte_hide(struct region *r, uint64_t page, uint64_t end);
+
+/* hpte_wrprotect - clear W in [page, end) and in the view. Returns how many entries had it. */
+uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end);
+
+/* hpte_clear - hide [page, end), clear the entries and drop their references. None is busy. */
+void hpte_clear(struct region *r, uint64_t page, uint64_t end);
+
+/* hpte_move - copy @page, which is present, to @fn; the entry takes over the caller's reference on @fn. */
+void hpte_move(struct region *r, uint64_t page, fn_t fn);
+
+#endif

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The pool: one memfd cut into 4 KiB frames, the machine's "physical memory", and the direct map of it.
+ * Owns the memfd, the direct map and the state of every frame. hostmm reserves, shadow takes references.
+ * Any thread may call. Knows neither who maps a frame nor where.
+ */
+#ifndef UMBRA_MMU_HOST_POOL_H
+#define UMBRA_MMU_HOST_POOL_H
+
+#include "mmu/base/addr.h"
+
+struct pool;
+
+/*
+ * pool_create - make a pool of @frames frames; memory is taken from the system only as frames are filled.
+ * @canary: freed frames keep their memory, filled with POOL_CANARY, so that a late reader is caught.
+ * 0, -EINVAL (no frames, or more than 2^32), -ENOMEM, or the errno of memfd_create, ftruncate or mmap.
+ */
+int pool_create(struct pool **out, uint64_t frames, bool canary);
+
+/* pool_destroy - give all memory back. Every reservation must be gone (bug). */
+void pool_destroy(struct pool *pool);
+
+#define POOL_CANARY 0xdbdbdbdbdbdbdbdbUL
+
+int pool_fd(const struct pool *pool);
+uint64_t pool_frames(const struct pool *pool);
+
+/* pool_direct - where frame @fn lies in the direct map, the only place where library code touches contents. */
+void *pool_direct(const struct pool *pool, fn_t fn);
+
+/*
+ * pool_reserve - take @n consecutive frames out of the pool, without memory and without a reference.
+ * pool_unreserve - give them back; none may have a reference (bug). Both take pool->lock.
+ * 0, -EINVAL for none, -ENOSPC when no run of @n frames is left.
+ */
+int pool_reserve(struct pool *pool, uint64_t n, fn_t *first);
+void pool_unreserve(struct pool *pool, fn_t first, uint64_t n);
+
+/*
+ * pool_alloc_loose - take one frame of no region, with one reference, contents undefined. It is unreserved with
+ * its last reference. 0 or -ENOSPC.
+ */
+int pool_alloc_loose(struct pool *pool, fn_t *fn);
+
+/*
+ * pool_zero - make frames [first, first + n) exist and read as zeros. The caller owns them, nobody maps them.
+ * pool_populate - make them exist with contents undefined, mapped in the direct map: to be overwritten whole.
+ * 0 or the errno of fallocate or madvise (-ENOMEM, -ENOSPC).
+ */
+int pool_zero(struct pool *pool, fn_t first, uint64_t n);
+int pool_populate(struct pool *pool, fn_t first, uint64_t n);
+
+/* pool_copy - make frame @to hold what @from holds. The caller owns @to; nobody writes @from meanwhile. */
+void pool_copy(struct pool *pool, fn_t to, fn_t from);
+
+/*
+ * pool_get - take a reference on a frame. pool_get_unless_used - take the first one, false if it has any.
+ * pool_put - drop one reference on each of [first, first + n); those that reach zero lose their contents (hole
+ * punched, or canary). Whoever drops the last reference of a frame must have unmapped it everywhere before.
+ * pool_refs - for the checker and tests.
+ */
+void pool_get(struct pool *pool, fn_t fn);
+bool pool_get_unless_used(struct pool *pool, fn_t fn);
+void pool_put(struct pool *pool, fn_t first, uint64_t n);
+uint32_t pool_refs(const struct pool *pool, fn_t fn);
+
+/* pool_used - frames with a reference now; reserved ones without contents do not count. */
+uint64_t pool_used(const struct pool *pool);
+
+#endif

@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/host/view.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "mmu/base/sync.h"
+#include "mmu/base/trace.h"
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after create
+ *	p	the caller's exclusion for that page
+ *	r	repoint
+ *	a	atomic
+ */
+struct view {
+	struct pool *pool;	   /* [I] */
+	struct uffd *uffd;	   /* [I] */
+	char *base;		   /* [I] */
+	uint64_t npages;	   /* [I] */
+	fn_t home;		   /* [I] */
+	uint32_t *away;		   /* [p] per page: 0 the VMA points home, else frame + 1; sparse */
+	_Atomic uint64_t foreign;  /* [a] pages with away set */
+	_Atomic uint64_t repoints; /* [a] written under r */
+	atomic_bool shut;	   /* [r] */
+	struct lock repoint;
+};
+
+static void *page_addr(const struct view *view, uint64_t page)
+{
+	return view->base + (page << PAGE_SHIFT);
+}
+
+int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
+{
+	struct view *view;
+	size_t len = npages << PAGE_SHIFT;
+	int rc;
+
+	if (!npages || home + npages > pool_frames(pool))
+		return -EINVAL;
+	view = calloc(1, sizeof(*view));
+	if (!view)
+		return -ENOMEM;
+	*view = (struct view){ .pool = pool, .uffd = u, .npages = npages, .home = home };
+	lock_init(&view->repoint);
+
+	view->away = mmap(NULL, npages * sizeof(*view->away), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (view->away == MAP_FAILED) {
+		rc = -errno;
+		goto err_undo_alloc;
+	}
+	view->base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+			  pool_fd(pool), (off_t)(home << PAGE_SHIFT));
+	if (view->base == MAP_FAILED) {
+		rc = -errno;
+		goto err_undo_away;
+	}
+	rc = uffd_register(u, view->base, len);
+	if (rc)
+		goto err_undo_base;
+	*out = view;
+	return 0;
+
+err_undo_base:
+	munmap(view->base, len);
+err_undo_away:
+	munmap(view->away, npages * sizeof(*view->away));
+err_undo_alloc:
+	lock_fini(&view->repoint);
+	free(view);
+	return rc;
+}
+
+void view_destroy(struct view *view)
+{
+	munmap(view->base, view->npages << PAGE_SHIFT);
+	munmap(view->away, view->npages * sizeof(*view->away));
+	lock_fini(&view->repoint);
+	free(view);
+}
+
+void *view_base(const struct view *view)
+{
+	return view->base;
+}
+
+uint64_t view_pages(const struct view *view)
+{
+	return view->npages;
+}
+
+/* The frame that the VMA under @page shows. */
+static fn_t shown_frame(const struct view *view, uint64_t page)
+{
+	return view->away[page] ? view->away[page] - 1 : view->home + page;
+}
+
+static void set_shown_frame(struct view *view, uint64_t page, fn_t fn)
+{
+	bool was = view->away[page] != 0, is = fn != view->home + page;
+
+	view->away[page] = is ? (uint32_t)fn + 1 : 0;
+	if (is && !was)
+		atomic_fetch_add_explicit(&view->foreign, 1, memory_order_relaxed);
+	if (was && !is)
+		atomic_fetch_sub_explicit(&view->foreign, 1, memory_order_relaxed);
+}
+
+/*
+ * Install entries for pages whose VMA shows the right frames. An entry that exists already came from an access in the
+ * gap of repoint(): of unknown rights, so set them.
+ */
+static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
+{
+	while (n) {
+		int64_t done = uffd_continue(view->uffd, page_addr(view, page), n << PAGE_SHIFT,
+					     !writable);
+		int rc;
+
+		if (done == -EEXIST) {
+			rc = uffd_writeprotect(view->uffd, page_addr(view, page), PAGE_SIZE,
+					       !writable);
+			if (rc)
+				return rc;
+			done = PAGE_SIZE;
+		}
+		if (done < 0)
+			return (int)done;
+		page += (uint64_t)done >> PAGE_SHIFT;
+		n -= (uint64_t)done >> PAGE_SHIFT;
+	}
+	return 0;
+}
+
+/*
+ * The same where CONTINUE cannot install write-protected entries (before Linux 6.4): the VMA forbids writes until the
+ * entries are protected.
+ */
+static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
+{
+	size_t len = n << PAGE_SHIFT;
+	void *at = page_addr(view, page);
+	int rc;
+
+	if (mprotect(at, len, PROT_READ))
+		return -errno;
+	rc = fill(view, page, n, true);
+	if (!rc)
+		rc = uffd_writeprotect(view->uffd, at, len, true);
+	if (!rc && mprotect(at, len, PROT_READ | PROT_WRITE))
+		rc = -errno;
+	return rc;
+}
+
+/*
+ * The gap. mmap() replaces the VMA with one that userfaultfd does not watch until it is registered, and an access may
+ * come in between:
+ *
+ *	repoint()				vCPU
+ *	mmap(MAP_FIXED, fn)
+ *						load: the kernel maps fn by itself
+ *	UFFDIO_REGISTER
+ *	UFFDIO_CONTINUE -> EEXIST
+ *	UFFDIO_WRITEPROTECT			(the entry was never protected)
+ *
+ * The frame is approved, so a load may have it, and a store too if the page is to be writable. If it is not, the VMA
+ * is born PROT_READ and opened when the entry is protected; a store in the gap fails (KVM_RUN: EFAULT) and is repeated.
+ * The gap exists for frames with contents only: a hole would be filled with zeros behind our back.
+ */
+static int repoint(struct view *view, uint64_t page, fn_t fn, bool writable)
+{
+	void *at = page_addr(view, page);
+	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	int rc = 0;
+
+	lock_acquire(&view->repoint);
+	if (sync_load(&view->shut)) {
+		rc = -ESHUTDOWN;
+		goto out;
+	}
+	sync_fetch_add(&view->repoints, 1);
+	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
+		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED) {
+		rc = -errno;
+		goto out;
+	}
+	set_shown_frame(view, page, fn);
+	rc = uffd_register(view->uffd, at, PAGE_SIZE);
+	/* A page that nobody watches must not stay reachable. */
+	if (rc && mmap(at, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
+		       pool_fd(view->pool), (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
+		bug_report(__FILE__, __LINE__, "neither watched nor closed");
+	if (!rc && (writable || view->uffd->has_continue_wp)) {
+		rc = fill(view, page, 1, writable);
+		if (!rc && !writable && mprotect(at, PAGE_SIZE, PROT_READ | PROT_WRITE))
+			rc = -errno;
+	} else if (!rc) {
+		rc = fill_read_only(view, page, 1);
+	}
+	trace_instant(host_repoint, page, fn, writable);
+out:
+	sync_fetch_add(&view->repoints, 1);
+	lock_release(&view->repoint);
+	return rc;
+}
+
+static int map_linear(struct view *view, uint64_t page, uint64_t n, bool writable)
+{
+	if (writable || view->uffd->has_continue_wp)
+		return fill(view, page, n, writable);
+
+	/* Opens and closes the VMA like a repoint: who is refused meanwhile must learn that it was only a gap. */
+	lock_acquire(&view->repoint);
+	int rc = sync_load(&view->shut) ? -ESHUTDOWN : 0;
+
+	sync_fetch_add(&view->repoints, 1);
+	if (!rc)
+		rc = fill_read_only(view, page, n);
+	sync_fetch_add(&view->repoints, 1);
+	lock_release(&view->repoint);
+	return rc;
+}
+
+int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	bug_on(!n || page + n > view->npages);
+	while (n) {
+		uint64_t run = 0;
+		int rc;
+
+		if (!atomic_load_explicit(&view->foreign, memory_order_relaxed) &&
+		    fn == view->home + page)
+			run = n;
+		while (run < n && shown_frame(view, page + run) == fn + run)
+			run++;
+		if (run) {
+			rc = map_linear(view, page, run, writable);
+		} else {
+			run = 1;
+			rc = repoint(view, page, fn, writable);
+		}
+		if (rc)
+			return rc;
+		page += run;
+		fn += run;
+		n -= run;
+	}
+	return 0;
+}
+
+int view_make_writable(struct view *view, uint64_t page, uint64_t n)
+{
+	bug_on(!n || page + n > view->npages);
+	return uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+}
+
+void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
+{
+	bug_on(!n || page + n > view->npages);
+	if (uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, true))
+		view_zap(view, page,
+			 n); /* the harder way to the same promise: the next access faults */
+}
+
+void view_zap(struct view *view, uint64_t page, uint64_t n)
+{
+	int tries = 0;
+
+	bug_on(!n || page + n > view->npages);
+	while (madvise(page_addr(view, page), n << PAGE_SHIFT, MADV_DONTNEED))
+		bug_on((errno != EAGAIN && errno != EINTR) || ++tries > 1000);
+}
+
+void view_wake(struct view *view, uint64_t page, uint64_t n)
+{
+	bug_on(!n || page + n > view->npages);
+	/* EAGAIN and the like cannot happen to a wake; a dead descriptor has woken everybody. */
+	(void)uffd_wake(view->uffd, page_addr(view, page), n << PAGE_SHIFT);
+}
+
+void view_shut(struct view *view)
+{
+	size_t len = view->npages << PAGE_SHIFT;
+
+	lock_acquire(&view->repoint);
+	sync_store(&view->shut, true);
+	sync_fetch_add(&view->repoints, 2);
+	if (mprotect(view->base, len, PROT_NONE) &&
+	    mmap(view->base, len, PROT_NONE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		bug_report(__FILE__, __LINE__, "view cannot be closed");
+	lock_release(&view->repoint);
+	view_wake(view, 0, view->npages);
+}
+
+uint64_t view_foreign(const struct view *view)
+{
+	return atomic_load_explicit(&view->foreign, memory_order_relaxed);
+}
+
+uint64_t view_repoints(const struct view *view)
+{
+	return atomic_load_explicit(&view->repoints, memory_order_acquire);
+}
+
+void view_settle(struct view *view)
+{
+	lock_acquire(&view->repoint);
+	lock_release(&view->repoint);
+}

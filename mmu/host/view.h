@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A view: a VA range in which others load and store (host threads, a guest), and which reaches exactly the frames
+ * that its owner has let it reach. One linear mapping of home frames as long as pages sit at home (docs/design.md).
+ * Owns the VMAs of the range. Its owner (hpte for the host view, window for a guest) decides every entry; for one page
+ * calls must not overlap, for different pages they may. Knows no rights beyond read-only or writable.
+ */
+#ifndef UMBRA_MMU_HOST_VIEW_H
+#define UMBRA_MMU_HOST_VIEW_H
+
+#include "mmu/host/pool.h"
+#include "mmu/host/uffd.h"
+
+struct view;
+
+/*
+ * view_create - map @npages pages whose home frames start at @home; nothing is reachable yet.
+ * Every access blocks its thread until the reader of @u has resolved it and view_wake() was called.
+ * @pool and @u outlive the view. 0 or the errno of mmap or UFFDIO_REGISTER.
+ */
+int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home);
+void view_destroy(struct view *view);
+
+void *view_base(const struct view *view);
+uint64_t view_pages(const struct view *view);
+
+/*
+ * view_map - let pages [page, page + n) reach frames [fn, fn + n), for writing too or read-only.
+ * The pages reach nothing now or these frames already, and the frames exist. Does not wake. 0; -ENOMEM when the process is out of VMAs
+ * (vm.max_map_count) or memory; another errno of the system. After an error the pages may or may not be reachable:
+ * the caller zaps them before it gives the frames up.
+ */
+int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable);
+
+/*
+ * view_make_writable - drop the write protection of pages that view_map() or view_wrprotect() left read-only.
+ * view_wrprotect - on return no thread can write the pages; reads go on. Kernel: change_protection() and its flush.
+ * view_zap - on return the pages reach nothing, and no thread has a translation left. Kernel: zap_page_range().
+ * A zap or wrprotect that the system refuses is not survivable and ends in bug_report().
+ */
+int view_make_writable(struct view *view, uint64_t page, uint64_t n);
+void view_wrprotect(struct view *view, uint64_t page, uint64_t n);
+void view_zap(struct view *view, uint64_t page, uint64_t n);
+
+/* view_wake - let threads that wait on the pages try again. */
+void view_wake(struct view *view, uint64_t page, uint64_t n);
+
+/*
+ * view_shut - fail closed: from now on every access to the view fails (SIGSEGV, or EFAULT from a system call), and
+ * whoever waits is woken to find that out. For when nobody resolves faults any more.
+ */
+void view_shut(struct view *view);
+
+/*
+ * view_foreign - pages whose VMA now points away from home; each costs a mapping of its own.
+ * view_repoints - counts changes of VMAs. view_settle() waits until none is under way. A thread in the kernel that got
+ * EFAULT compares the count from before its attempt: different means try again (docs/design.md, "The gap").
+ */
+uint64_t view_foreign(const struct view *view);
+uint64_t view_repoints(const struct view *view);
+void view_settle(struct view *view);
+
+#endif
