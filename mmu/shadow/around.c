@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/shadow/around.h"
+
+#include <string.h>
+
+/* Present neighbours cost a fraction of the fault that finding them later would, so take some always. */
+#define AROUND_PRESENT 16u
+#define AROUND_MAX     512u
+#define AROUND_GROWTH  4u
+
+void around_init(struct around *around, unsigned fixed)
+{
+	memset(around, 0, sizeof(*around));
+	around->fixed = fixed;
+	lock_init(&around->lock);
+}
+
+void around_fini(struct around *around)
+{
+	lock_fini(&around->lock);
+}
+
+/* The stream that @gfn continues, or the one longest unused, with pages 0, to begin anew. */
+static struct around_stream *find_stream(struct around *around, gfn_t gfn)
+{
+	struct around_stream *oldest = &around->stream[0];
+
+	for (unsigned i = 0; i < AROUND_STREAMS; i++) {
+		struct around_stream *s = &around->stream[i];
+
+		/* A reader may have skipped a little: present pages at the seam. */
+		if (s->pages && gfn >= s->next && gfn - s->next <= s->pages)
+			return s;
+		if (s->used < oldest->used)
+			oldest = s;
+	}
+	oldest->pages = 0;
+	return oldest;
+}
+
+/* 1 page for a fault out of the blue, then 4, 16, 64, 256, 512 as the faults run on. */
+static uint64_t stream_pages(struct around *around, gfn_t gfn)
+{
+	struct around_stream *s;
+	uint64_t pages;
+
+	lock_acquire(&around->lock);
+	s = find_stream(around, gfn);
+	s->pages = s->pages ? s->pages * AROUND_GROWTH : 1;
+	if (s->pages > AROUND_MAX)
+		s->pages = AROUND_MAX;
+	s->next = gfn + s->pages;
+	s->used = ++around->clock;
+	pages = s->pages;
+	lock_release(&around->lock);
+	return pages;
+}
+
+struct around_block around_block(struct around *around, gfn_t gfn, gfn_t first, gfn_t last)
+{
+	uint64_t size = around->fixed ? around->fixed : AROUND_PRESENT;
+	struct around_block block = { .start = gfn & ~(size - 1) };
+
+	block.end = block.start + size;
+	if (around->fixed) {
+		block.ahead = block.end - gfn - 1;
+	} else {
+		block.ahead = stream_pages(around, gfn) - 1;
+		if (block.ahead) {
+			/* A run ends at a multiple of the largest batch, so that batches stay within one table. */
+			gfn_t stop = (gfn / AROUND_MAX + 1) * AROUND_MAX;
+
+			block.start = gfn;
+			block.end = min_u64(gfn + 1 + block.ahead, stop);
+			block.ahead = block.end - gfn - 1;
+		}
+	}
+	block.start = max_u64(block.start, first);
+	block.end = min_u64(block.end, last);
+	return block;
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * What carries a table's entries out: the window under a KVM memslot, or a software TLB.
+ * Owns nothing. shadow/ calls through the ops table; a backend implements it. Knows only slots and frames.
+ */
+#ifndef UMBRA_MMU_SHADOW_BACKEND_H
+#define UMBRA_MMU_SHADOW_BACKEND_H
+
+#include "mmu/shadow/slot.h"
+
+/* @page counts from the start of the slot; runs never leave it. */
+struct backend_ops {
+	/*
+	 * required. Prepare for @slot, whose pages have consecutive home frames from @home on, and set slot->backend.
+	 * slots_lock held. 0 or -errno.
+	 */
+	int (*slot_add)(void *ctx, struct memslot *slot, fn_t home);
+	/* required. The slot is zapped and nobody uses it any more. slots_lock held. */
+	void (*slot_remove)(void *ctx, struct memslot *slot);
+	/*
+	 * required. Make pages reach frames [fn, fn + n). mmu_lock held for reading. Pages may reach the same frames
+	 * already, or be on the way in another thread. 0, -EAGAIN to try again, or -errno; after an error the caller
+	 * zaps the pages.
+	 */
+	int (*map)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
+	/* required. Mapped read-only so far: allow stores. mmu_lock held for reading. As map. */
+	int (*make_writable)(void *slot_backend, uint64_t page, uint64_t n);
+	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
+	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
+	/* required. Whoever waits for the pages may try again. No lock held but RCU. */
+	void (*wake)(void *slot_backend, uint64_t page, uint64_t n);
+};
+
+#endif

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The secondary MMU of one guest or device: memslots, a table, the fault path, and the subscription to a host mm.
+ * Owns slots and table. The embedder adds slots; fault threads call shadow_fault(); the primary invalidates through
+ * the notifier. Knows the primary only as notifier and get_user_pages.
+ */
+#ifndef UMBRA_MMU_SHADOW_SHADOW_H
+#define UMBRA_MMU_SHADOW_SHADOW_H
+
+#include "mmu/host/hostmm.h"
+#include "mmu/shadow/backend.h"
+
+struct shadow;
+
+#define SHADOW_AROUND_MAX 512u
+
+struct shadow_opts {
+	/*
+	 * How many pages one fault may install: 0 adapts to the faults seen (1 when they jump, up to
+	 * SHADOW_AROUND_MAX when they run on); else a power of two, the aligned block around the fault.
+	 */
+	unsigned fault_around;
+};
+
+/* Monotonic, relaxed. */
+struct shadow_stats {
+	uint64_t faults, fixed, spurious,
+		retries;	 /* calls of shadow_fault(); their results; tries repeated */
+	uint64_t pages, batches; /* leaves installed; runs in which the backend mapped them */
+	uint64_t upgrades;	 /* leaves made writable in place */
+	uint64_t invalidations, zapped,
+		flushes;	      /* brackets that met a slot; leaves zapped; backend zaps */
+	uint64_t leaves, table_pages; /* now */
+};
+
+/*
+ * shadow_create - a secondary on @mm, which outlives it, carried out by @ops. Subscribes to @mm.
+ * 0, -EINVAL (fault_around), -ENOMEM.
+ */
+int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_ops *ops,
+		  void *backend_ctx, const struct shadow_opts *opts);
+/* shadow_destroy - unsubscribe, remove all slots, free the table. No fault may be under way. */
+void shadow_destroy(struct shadow *shadow);
+
+/*
+ * shadow_add_slot - let gfns [gfn, gfn + npages) mean host VA @hva and on, inside one region of the host mm.
+ * Takes slots_lock, waits for open invalidations and a grace period (M9). Any number beside running faults.
+ * 0, -EINVAL (nothing, or beyond 2^36 gfns), -EFAULT (not one region, or writable slot of a read-only region),
+ * -EEXIST (id or gfns taken), -ENOMEM, the backend's errno. Kernel: kvm_set_memory_region().
+ */
+int shadow_add_slot(struct shadow *shadow, unsigned id, gfn_t gfn, uint64_t npages, hva_t hva,
+		    unsigned flags);
+/* shadow_remove_slot - on return nothing reaches the slot's pages, and the backend has let go. 0, -ENOENT, -ENOMEM. */
+int shadow_remove_slot(struct shadow *shadow, unsigned id);
+/* shadow_slot - a copy of the slot with @gfn. False: none. */
+bool shadow_slot(struct shadow *shadow, gfn_t gfn, struct memslot *slot);
+
+enum shadow_result {
+	SHADOW_FIXED,	 /* installed */
+	SHADOW_SPURIOUS, /* was there already, or another fault was faster */
+};
+
+/*
+ * shadow_fault - make @gfn reachable, for a store if @write, with pages around it; wake who waits for them.
+ * Waits while @gfn is being invalidated, and for page-in. Any thread, no lock held.
+ * enum shadow_result, or: -ENXIO no slot; -EACCES a store to a read-only slot; -EFAULT the primary forbids it;
+ * -ENOMEM, -ENOSPC, the pager's errno (-EIO). After an error nobody is woken.
+ * Rows A19, A32..A38 in the form of semantics B "KVM retry". Kernel: direct_page_fault(), kvm_tdp_page_fault().
+ */
+int shadow_fault(struct shadow *shadow, gfn_t gfn, bool write);
+
+/*
+ * shadow_read, shadow_write - copy from or to guest memory, through the primary. 0, -EFAULT when a byte has no slot
+ * (nothing is copied then) or may not be accessed, the pager's errno. Kernel: kvm_read_guest(), kvm_write_guest().
+ */
+int shadow_read(struct shadow *shadow, gpa_t gpa, void *buf, size_t len);
+int shadow_write(struct shadow *shadow, gpa_t gpa, const void *buf, size_t len);
+
+void shadow_get_stats(struct shadow *shadow, struct shadow_stats *stats);
+
+/*
+ * shadow_check - compare the table with slots and hptes: every leaf has a slot, the frame of its hpte, and no right
+ * that this lacks. Calls @report for each that does not, returns their number. No change and no fault under way.
+ */
+uint64_t shadow_check(struct shadow *shadow,
+		      void (*report)(void *ctx, gfn_t gfn, uint64_t spte, const char *what),
+		      void *ctx);
+
+#endif

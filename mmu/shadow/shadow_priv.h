@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The inside of struct shadow, shared by the files of mmu/shadow only.
+ * Owns nothing of its own. Knows no backend but by its ops.
+ */
+#ifndef UMBRA_MMU_SHADOW_SHADOW_PRIV_H
+#define UMBRA_MMU_SHADOW_SHADOW_PRIV_H
+
+#include "mmu/shadow/around.h"
+#include "mmu/shadow/ept.h"
+#include "mmu/shadow/shadow.h"
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after create
+ *	s	slots_lock; readers in an RCU section
+ *	u	mmu_lock: written holding it for writing, read holding it either way
+ *	U	as u, and read without it as a hint
+ *	n	mn_lock
+ *	a	atomic
+ */
+struct shadow {
+	struct hostmm *mm;	       /* [I] */
+	const struct backend_ops *ops; /* [I] */
+	void *backend_ctx;	       /* [I] */
+	struct mmu_notifier mn;
+
+	struct lock slots_lock;
+	struct slots slots; /* [s] */
+
+	struct rwlock mmu_lock; /* faults install as readers, invalidations zap as writers */
+	struct ept ept;		/* [u] entries by compare-and-swap under read, freely under write */
+	_Atomic uint64_t invalidate_seq;	 /* [U] ends seen; full width everywhere (M6) */
+	_Atomic uint64_t invalidate_in_progress; /* [U] brackets open that met a slot */
+	_Atomic gfn_t invalidate_start;		 /* [U] union of the open ones; empty when none */
+	_Atomic gfn_t invalidate_end;		 /* [U] */
+
+	struct lock mn_lock;
+	uint64_t mn_active;	/* [n] all brackets open: slots change only at 0 (M9) */
+	uint64_t retry_waiters; /* [n] */
+	struct cond mn_changed; /* mn_active reached 0, an invalidation ended, or slots changed */
+
+	struct around around; /* has its own lock */
+
+	_Atomic uint64_t faults, fixed, spurious, retries, pages, batches, upgrades; /* [a] */
+	_Atomic uint64_t invalidations, zapped, flushes;			     /* [a] */
+};
+
+static inline void count(_Atomic uint64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+/* Is anything of [start, end) being invalidated? Exact with mmu_lock held, a hint without. */
+static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
+{
+	return sync_load_acquire(&sh->invalidate_in_progress) &&
+	       ranges_overlap(start, end, sync_load(&sh->invalidate_start),
+			      sync_load(&sh->invalidate_end));
+}
+
+/* shadow_zap - remove the leaves of [gfn, end), all in @slot, and flush. mmu_lock held for writing. */
+void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end);
+
+extern const struct mmu_notifier_ops shadow_notifier_ops;
+
+/* shadow_wait_retry - sleep while @gfn is being invalidated or its slot removed. No lock held, no RCU section. */
+void shadow_wait_retry(struct shadow *sh, gfn_t gfn);
+
+#endif

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/shadow/window.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "mmu/host/fault_threads.h"
+#include "mmu/host/view.h"
+
+/* The part of the window under one slot. */
+struct pane {
+	struct pane *next;
+	struct view *view;
+	hva_t start, end;
+	gfn_t gfn;
+};
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after create
+ *	p	panes_lock: read to look, write to change
+ *	a	atomic
+ */
+struct window {
+	struct pool *pool;	       /* [I] */
+	struct window_opts opts;       /* [I] */
+	struct uffd uffd;	       /* [I] */
+	struct shadow *shadow;	       /* [I] after start */
+	struct fault_threads *threads; /* [I] after start */
+	struct rwlock panes_lock;
+	struct pane *panes; /* [p] */
+	bool shut;	    /* [p] */
+};
+
+static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
+{
+	struct window *window = ctx;
+	struct pane *pane = calloc(1, sizeof(*pane));
+	int rc;
+
+	if (!pane)
+		return -ENOMEM;
+	rc = view_create(&pane->view, window->pool, &window->uffd, slot->npages, home);
+	if (rc) {
+		free(pane);
+		return rc;
+	}
+	pane->start = (hva_t)(uintptr_t)view_base(pane->view);
+	pane->end = pane->start + (slot->npages << PAGE_SHIFT);
+	pane->gfn = slot->gfn;
+	slot->backend = pane;
+
+	rwlock_write_acquire(&window->panes_lock);
+	if (window->shut)
+		view_shut(pane->view);
+	pane->next = window->panes;
+	window->panes = pane;
+	rwlock_write_release(&window->panes_lock);
+	return 0;
+}
+
+static void window_slot_remove(void *ctx, struct memslot *slot)
+{
+	struct window *window = ctx;
+	struct pane **link, *pane = slot->backend;
+
+	rwlock_write_acquire(&window->panes_lock);
+	for (link = &window->panes; *link != pane; link = &(*link)->next)
+		bug_on(!*link);
+	*link = pane->next;
+	rwlock_write_release(&window->panes_lock);
+	view_destroy(pane->view);
+	free(pane);
+}
+
+static int window_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	struct pane *pane = slot_backend;
+
+	return view_map(pane->view, page, n, fn, writable);
+}
+
+static int window_make_writable(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct pane *pane = slot_backend;
+
+	return view_make_writable(pane->view, page, n);
+}
+
+static void window_zap(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct pane *pane = slot_backend;
+
+	view_zap(pane->view, page, n);
+}
+
+static void window_wake(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct pane *pane = slot_backend;
+
+	view_wake(pane->view, page, n);
+}
+
+const struct backend_ops window_ops = {
+	.slot_add = window_slot_add,
+	.slot_remove = window_slot_remove,
+	.map = window_map,
+	.make_writable = window_make_writable,
+	.zap = window_zap,
+	.wake = window_wake,
+};
+
+void *window_base(const struct memslot *slot)
+{
+	const struct pane *pane = slot->backend;
+
+	return view_base(pane->view);
+}
+
+static gpa_t addr_to_gpa(struct window *window, hva_t addr)
+{
+	gpa_t gpa = GPA_NONE;
+
+	rwlock_read_acquire(&window->panes_lock);
+	for (struct pane *pane = window->panes; pane; pane = pane->next)
+		if (pane->start <= addr && addr < pane->end)
+			gpa = (pane->gfn << PAGE_SHIFT) + (addr - pane->start);
+	rwlock_read_release(&window->panes_lock);
+	return gpa;
+}
+
+static void fail(struct window *window, gpa_t gpa, bool write, int error)
+{
+	window_shut(window);
+	if (window->opts.fatal)
+		window->opts.fatal(window->opts.fatal_ctx, gpa, write, error);
+}
+
+static void resolve_window_fault(void *ctx, uint64_t addr, bool write)
+{
+	struct window *window = ctx;
+	gpa_t gpa = addr_to_gpa(window, addr);
+	int rc;
+
+	/* A slot that went away took its waiters along. */
+	if (gpa == GPA_NONE)
+		return;
+	rc = shadow_fault(window->shadow, gpa >> PAGE_SHIFT, write);
+	if (rc == -ENXIO && addr_to_gpa(window, addr) == GPA_NONE)
+		return;
+	if (rc < 0)
+		fail(window, gpa, write, rc);
+}
+
+static void fault_thread_died(void *ctx, int error)
+{
+	fail(ctx, GPA_NONE, false, -error);
+}
+
+static const struct fault_ops fault_ops = {
+	.resolve = resolve_window_fault,
+	.died = fault_thread_died,
+};
+
+int window_create(struct window **out, struct pool *pool, const struct window_opts *opts)
+{
+	struct window *window = calloc(1, sizeof(*window));
+	int rc;
+
+	if (!window)
+		return -ENOMEM;
+	window->pool = pool;
+	window->opts = *opts;
+	rwlock_init(&window->panes_lock);
+	rc = uffd_open(&window->uffd);
+	if (rc) {
+		rwlock_fini(&window->panes_lock);
+		free(window);
+		return rc;
+	}
+	*out = window;
+	return 0;
+}
+
+int window_start(struct window *window, struct shadow *shadow)
+{
+	window->shadow = shadow;
+	return fault_threads_start(&window->threads, &window->uffd, window->opts.fault_threads,
+				   &fault_ops, window);
+}
+
+void window_stop(struct window *window)
+{
+	if (window->threads)
+		fault_threads_stop(window->threads);
+	window->threads = NULL;
+}
+
+void window_destroy(struct window *window)
+{
+	bug_on(window->panes || window->threads);
+	uffd_close(&window->uffd);
+	rwlock_fini(&window->panes_lock);
+	free(window);
+}
+
+void window_shut(struct window *window)
+{
+	rwlock_write_acquire(&window->panes_lock);
+	window->shut = true;
+	for (struct pane *pane = window->panes; pane; pane = pane->next)
+		view_shut(pane->view);
+	rwlock_write_release(&window->panes_lock);
+}
+
+uint64_t window_repoints(struct window *window)
+{
+	uint64_t sum = 0;
+
+	rwlock_read_acquire(&window->panes_lock);
+	for (struct pane *pane = window->panes; pane; pane = pane->next)
+		sum += view_repoints(pane->view);
+	rwlock_read_release(&window->panes_lock);
+	return sum;
+}
+
+void window_settle(struct window *window)
+{
+	rwlock_read_acquire(&window->panes_lock);
+	for (struct pane *pane = window->panes; pane; pane = pane->next)
+		view_settle(pane->view);
+	rwlock_read_release(&window->panes_lock);
+}
