@@ -68,7 +68,7 @@ OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
-	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h
+	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/around.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
 LIB   := $(B)/libumbra.a
@@ -139,7 +139,7 @@ $(SHIM): $(SHIM_OBJ)
 $(B)/libumbra.map: $(LIB) $(wildcard mmu/*/*.h)
 	@{ echo 'UMBRA_$(SOVERSION) { global:'; \
 	   nm -g --defined-only $(LIB) | awk 'NF == 3 { print $$3 }' | sort -u >$@.symbols; \
-	   cat $(PUBLIC) | grep -oE '[a-z_][a-z0-9_]*' | sort -u | comm -12 - $@.symbols | sed 's/$$/;/'; \
+	   sed 's,/\*.*,,; /^[[:space:]]*\*/d' $(PUBLIC) | grep -oE '[a-z_][a-z0-9_]*' | sort -u | comm -12 - $@.symbols | sed 's/$$/;/'; \
 	   echo 'local: *; };'; } >$@
 $(SO): $(LIB_OBJ) $(B)/libumbra.map
 	@$(call say,LD)
