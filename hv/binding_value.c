@@ -173,10 +173,11 @@ static int store_path(const char *path, const char *dir, char *field, size_t siz
 int binding_store(const struct binding *b, const void *data, size_t len, const char *dir,
 		  struct machine *m, struct why *w)
 {
-	void *field = (char *)m + b->offset;
+	void *field;
 
 	if (b->offset == BIND_NOWHERE)
 		return 0;
+	field = (char *)m + b->offset;
 
 	switch (b->type) {
 	case BIND_BOOL:

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 void why_set(struct why *w, const char *fmt, ...)
 {
@@ -17,7 +18,11 @@ void why_set(struct why *w, const char *fmt, ...)
 
 	w->text[0] = '\0';
 	if (w->where) {
-		n = snprintf(w->text, w->size, "%s: ", w->where);
+		/* Whatever the user wrote, leave room for what is wrong with it. */
+		int most = (int)(w->size / 2);
+
+		n = snprintf(w->text, w->size, "%.*s%s: ", most, w->where,
+			     strlen(w->where) > (size_t)most ? "..." : "");
 		if (n > 0)
 			used = (size_t)n < w->size ? (size_t)n : w->size - 1;
 	}
