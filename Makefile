@@ -136,7 +136,7 @@ $(SHIM): $(SHIM_OBJ)
 	$(Q)$(CC) -shared -o $@ $^ -ldl
 
 # The shared library shows what the public headers declare and nothing else.
-$(B)/libumbra.map: $(LIB) $(wildcard mmu/*/*.h)
+$(B)/libumbra.map: $(LIB) $(PUBLIC) Makefile
 	@{ echo 'UMBRA_$(SOVERSION) { global:'; \
 	   nm -g --defined-only $(LIB) | awk 'NF == 3 { print $$3 }' | sort -u >$@.symbols; \
 	   sed 's,/\*.*,,; /^[[:space:]]*\*/d' $(PUBLIC) | grep -oE '[a-z_][a-z0-9_]*' | sort -u | comm -12 - $@.symbols | sed 's/$$/;/'; \
