@@ -71,7 +71,7 @@ static void *blob_of(const char *name, size_t *size)
 	struct why w = { .text = why, .size = sizeof(why) };
 	void *fdt;
 
-	check(!dtb_read(name, &fdt, size, &w), "%s", why);
+	check(!dtb_read(name, &fdt, size, &w) && fdt, "%s", why);
 	return fdt;
 }
 
@@ -450,10 +450,22 @@ UTEST(machine, compiler_output_is_bounded, .init = make_scratch, .fini = remove_
 	check_says("compiles to more than");
 }
 
-UTEST(machine, no_compiler)
+static char *saved_path;
+
+static void restore_path(void)
 {
+	if (saved_path)
+		setenv("PATH", saved_path, 1);
+	free(saved_path);
+	saved_path = NULL;
+}
+
+UTEST(machine, no_compiler, .fini = restore_path)
+{
+	const char *path = getenv("PATH");
 	struct machine m;
 
+	saved_path = path ? strdup(path) : NULL;
 	setenv("PATH", "/nonexistent", 1);
 	check_eq(load(&m, "configs/hello.dts", NULL), -ENOPKG);
 	check_says("device-tree-compiler");
@@ -470,6 +482,7 @@ UTEST(machine, every_truncation_is_refused)
 	for (size_t len = 0; len < size; len++) {
 		char *cut = malloc(len ? len : 1);
 
+		check(cut, "no memory");
 		memcpy(cut, fdt, len);
 		check(machine_parse(&m, cut, len, "", why, sizeof(why)), "%zu of %zu", len, size);
 		free(cut);
@@ -510,26 +523,31 @@ static void check_sane(const struct machine *m)
 	}
 }
 
-/* Bytes changed at random, always the same ones: no crash, and what passes is sane. */
+/*
+ * Bytes changed at random, always the same ones: no crash, and what passes is sane.
+ * UMBRA_FUZZ_ROUNDS=N: so many other ones.
+ */
 UTEST(machine, mutated_blobs)
 {
 	static const char *const sets[] = { "/umbra/churn/enabled=1", "/cpus/count=2",
 					    "/work/reg=0x100000000,1M" };
 	struct why w = { .text = why, .size = sizeof(why) };
+	const char *more = getenv("UMBRA_FUZZ_ROUNDS");
 	uint64_t random = 0x9e3779b97f4a7c15;
 	unsigned accepted = 0, rounds = 20000;
 	struct machine m;
 	size_t size;
 	char *fdt = blob_of("configs/touch.dts", &size), *copy;
 
-	if (getenv("UMBRA_FUZZ_ROUNDS")) {
-		rounds = (unsigned)strtoul(getenv("UMBRA_FUZZ_ROUNDS"), NULL, 10);
+	if (more) {
+		rounds = (unsigned)strtoul(more, NULL, 10);
 		random += (uint64_t)getpid();
 	}
 	for (unsigned i = 0; i < rounds; i++) {
 		unsigned changes = 1 + (unsigned)(next_random(&random) % 4);
 
 		copy = malloc(size);
+		check(copy, "no memory");
 		memcpy(copy, fdt, size);
 		while (changes--) {
 			size_t at = next_random(&random) % size;
