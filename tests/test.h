@@ -25,6 +25,9 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+/* Criterion brings these along; so that a file that compiles with it also compiles without. */
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define TEST_TIMEOUT_DEFAULT 60 /* seconds */
