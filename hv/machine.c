@@ -10,9 +10,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "guest/abi.h"
 #include "hv/bindings.h"
 #include "hv/dtb.h"
+#include "hv/machine_rules.h"
 #include "hv/why.h"
 
 #ifndef UMBRA_LIBDIR
@@ -21,9 +21,6 @@
 
 #define NODE_PATH_SIZE 128
 #define WHERE_SIZE     (PATH_MAX + 2 * NODE_PATH_SIZE)
-
-_Static_assert(MACHINE_MIN_RAM == ABI_RAM_MIN, "one minimum for RAM");
-_Static_assert(MACHINE_MAX_CPUS == ABI_MAX_CPUS, "one maximum for vCPUs");
 
 /*
  * A walk over a tree.
@@ -153,104 +150,6 @@ static int check_complete(const struct walk *k)
 	return 0;
 }
 
-struct named_region {
-	const char *name;
-	const struct machine_mem *mem;
-};
-
-static bool overlap(uint64_t a, uint64_t a_end, uint64_t b, uint64_t b_end)
-{
-	return a < b_end && b < a_end;
-}
-
-/* binding_check() has made sure that no end wraps. */
-static int check_overlaps(const struct machine *m, struct why *w)
-{
-	const struct named_region r[] = {
-		{ "/memory", &m->ram },
-		{ "/input", &m->input },
-		{ "/work", &m->work },
-		{ "/board", &m->board },
-	};
-	const size_t count = sizeof(r) / sizeof(r[0]);
-
-	for (size_t i = 0; i < count; i++) {
-		uint64_t start = r[i].mem->gpa, end = start + r[i].mem->size;
-
-		if (overlap(start, end, MACHINE_HOLE_START, MACHINE_HOLE_END))
-			return why_fail(
-				w, -EINVAL,
-				"%s [0x%jx, 0x%jx) touches [0x%llx, 0x%llx), where "
-				"x86 has its interrupt controllers; end below or start above it",
-				r[i].name, (uintmax_t)start, (uintmax_t)end, MACHINE_HOLE_START,
-				MACHINE_HOLE_END);
-		for (size_t j = i + 1; j < count; j++) {
-			uint64_t other = r[j].mem->gpa, other_end = other + r[j].mem->size;
-
-			if (overlap(start, end, other, other_end))
-				return why_fail(w, -EINVAL,
-						"%s [0x%jx, 0x%jx) and %s [0x%jx, 0x%jx) "
-						"overlap; move one",
-						r[i].name, (uintmax_t)start, (uintmax_t)end,
-						r[j].name, (uintmax_t)other, (uintmax_t)other_end);
-		}
-	}
-	return 0;
-}
-
-static int check_regions(const struct machine *m, struct why *w)
-{
-	if (m->ram.gpa)
-		return why_fail(w, -EINVAL, "/memory/reg: starts at 0x%jx, but RAM starts at 0",
-				(uintmax_t)m->ram.gpa);
-	if (m->ram.size < MACHINE_MIN_RAM)
-		return why_fail(w, -EINVAL,
-				"/memory/reg: 0x%jx bytes are too little memory; give at "
-				"least 0x%llx (4 MiB)",
-				(uintmax_t)m->ram.size, MACHINE_MIN_RAM);
-	if (m->input.size)
-		return why_fail(w, -EINVAL,
-				"/input/reg: the size is 0x%jx, but must be 0: it comes "
-				"from the file given with --input",
-				(uintmax_t)m->input.size);
-	if (m->input.present && m->input.gpa < m->ram.size)
-		return why_fail(w, -EINVAL,
-				"/input/reg: starts at 0x%jx, inside RAM; move it to 0x%jx "
-				"or above",
-				(uintmax_t)m->input.gpa, (uintmax_t)m->ram.size);
-	if (m->work.present && !m->work.size)
-		return why_fail(w, -EINVAL,
-				"/work/reg: the size is 0; give it pages or remove the node");
-	if (m->board.present && !m->board.size)
-		return why_fail(w, -EINVAL,
-				"/board/reg: the size is 0; give it pages or remove the node");
-	return check_overlaps(m, w);
-}
-
-/* What works on /work says so on the board. */
-static int check_work(const struct machine *m, struct why *w)
-{
-	uint64_t pages = m->work.size / MACHINE_PAGE_SIZE, need = board_size(pages);
-	const char *user = m->churn.on	     ? "/umbra/churn/enabled"
-			   : m->host.threads ? "/umbra/host/threads"
-					     : NULL;
-
-	if (user && !m->work.present)
-		return why_fail(w, -EINVAL, "%s needs a region to work on; add a node work", user);
-	if (user && !m->board.present)
-		return why_fail(w, -EINVAL, "%s needs a board for its flags; add a node board",
-				user);
-	if (m->work.present && m->board.present && m->board.size < need)
-		return why_fail(w, -EINVAL,
-				"/board/reg: 0x%jx bytes are too small for the %ju pages of "
-				"/work; give 0x%jx",
-				(uintmax_t)m->board.size, (uintmax_t)pages, (uintmax_t)need);
-	if (m->churn.on && m->churn.pages > pages)
-		return why_fail(w, -EINVAL, "/umbra/churn/pages: is %u, but /work has only %ju",
-				m->churn.pages, (uintmax_t)pages);
-	return 0;
-}
-
 /* The toy guest lies beside a umbra that was built, and in the library directory of an installed one. */
 static void find_image(char *image, size_t size)
 {
@@ -284,9 +183,7 @@ static int parse(struct machine *m, const void *fdt, size_t size, const char *di
 	if (!err)
 		err = check_complete(&k);
 	if (!err)
-		err = check_regions(m, w);
-	if (!err)
-		err = check_work(m, w);
+		err = machine_check_rules(m, w);
 	if (!err && !m->image[0])
 		find_image(m->image, sizeof(m->image));
 	return err;
@@ -386,7 +283,7 @@ int machine_open_input(struct machine *m, const char *path, int *fd, uint64_t *b
 			       (uintmax_t)(MACHINE_GPA_END - m->input.gpa));
 	} else {
 		m->input.size = size;
-		err = check_overlaps(m, &w);
+		err = machine_check_overlaps(m, &w);
 	}
 	if (err) {
 		m->input.size = 0;
