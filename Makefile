@@ -49,7 +49,7 @@ LINK         = $(CC) $(BASE) $(OPT) $(CFLAGS) $(LDFLAGS)
 GUEST_FLAGS := -I. -std=gnu17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=small -fcf-protection=none \
 	       -fno-asynchronous-unwind-tables -fstack-protector-strong -Wframe-larger-than=4096
 GUEST_LD    := guest/link.ld
-GUEST_LINK  := -nostdlib -static -no-pie -Wl,-T,$(GUEST_LD) -Wl,--build-id=none -Wl,-z,noexecstack \
+GUEST_LINK  := -nostdlib -static -Wl,-T,$(GUEST_LD) -Wl,--build-id=none -Wl,-z,noexecstack \
 	       -Wl,--fatal-warnings
 
 # ---- What there is to build ------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ lint-cppcheck: | deps-lint
 
 # Once per file, again when the file, a header of it or the checks change: the object knows its headers.
 lint-tidy: $(TIDY)
-$(TIDY): $(B)/lint/%.tidy: $(B)/%.o .clang-tidy | deps-lint
+$(TIDY): $(B)/lint/%.tidy: $(B)/%.o $(wildcard .clang-tidy */.clang-tidy */*/.clang-tidy) | deps-lint
 	@mkdir -p $(@D); $(call say,TIDY,$*.c)
 	$(Q)clang-tidy --quiet $*.c -- $(if $(filter guest/%,$*),$(GUEST_FLAGS),$(CPPFLAGS) $(BASE)) >$@.log 2>/dev/null \
 		|| { cat $@.log; exit 1; }
