@@ -4,7 +4,7 @@
  *
  *   pattern=seq|random|stride   order of the pages; each is met once a round
  *   stride=N                    pages from one to the next, for pattern=stride (default 16)
- *   op=read|write|mixed         mixed: every other page is written, and the others the round after
+ *   op=read|write|mixed         mixed: each page is written every fourth round, and read in between
  *   pages=N                     the first N pages only
  *   rounds=N                    default 1; 0: until the host says stop
  */
@@ -117,19 +117,23 @@ static void check_own(struct touch *t, uint64_t page)
 		report(t, page, "own word", value, want);
 }
 
+static void check_zero(struct touch *t, uint64_t page)
+{
+	uint64_t value = load(work_word(t->g, page, WORD_STAMP));
+
+	if (value)
+		report(t, page, "word 0 of a zero page", value, 0);
+}
+
 static void check_page(struct touch *t, uint64_t page)
 {
-	uint64_t value;
-
-	if (t->g->stamped) {
+	if (!t->g->stamped)
+		check_zero(t, page);
+	if (!t->seen)
+		return;
+	if (t->g->stamped)
 		check_stamp(t, page);
-	} else {
-		value = load(work_word(t->g, page, WORD_STAMP));
-		if (value)
-			report(t, page, "word 0 of a zero page", value, 0);
-	}
-	if (t->seen)
-		check_own(t, page);
+	check_own(t, page);
 }
 
 static void write_page(struct touch *t, uint64_t page, uint32_t version)
@@ -149,7 +153,7 @@ static void touch_round(struct touch *t, uint64_t round)
 
 	order_init(&order, t, round);
 	while (order_next(&order, &page)) {
-		if (t->op == WRITE || (t->op == MIXED && (page + round) % 2))
+		if (t->op == WRITE || (t->op == MIXED && (page + round) % 4 == 0))
 			write_page(t, page, (uint32_t)round + 1);
 		check_page(t, page);
 	}
