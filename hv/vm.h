@@ -9,8 +9,10 @@
 #define UMBRA_HV_VM_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct machine;
+struct ram;
 
 enum vm_stats {
 	STATS_NONE,
@@ -23,6 +25,16 @@ struct vm_opts {
 	const char *trace; /* file for the events of the secondary MMU, or NULL */
 	enum vm_stats stats;
 	bool quiet; /* print nothing but the guest's console and errors */
+
+	/*
+	 * Optional, for a program that drives the guest (benchmarks, tests): called at every phase mark (guest/abi.h)
+	 * on the thread of vCPU @cpu, which waits for it. 0 or -errno, which ends the machine.
+	 */
+	int (*phase)(void *ctx, struct ram *ram, unsigned cpu, uint32_t phase,
+		     const uint64_t payload[3], uint64_t *answer);
+	void *phase_ctx;
+	/* Optional, to compare with: memory of at least the size of /work, which KVM serves the guest directly. */
+	void *plain_work;
 };
 
 /* What vm_run() returns when the guest did not end by itself with a code of 0..124. */

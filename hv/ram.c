@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "hv/ram.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/machine.h"
+#include "mmu/host/hostmm.h"
+#include "mmu/shadow/shadow.h"
+#include "mmu/shadow/window.h"
+
+/* Frames beyond the regions': for pages that live away from home. */
+#define SPARE_FRAMES 1024u
+
+struct region_map {
+	uint64_t gpa, npages; /* npages 0: not in this machine */
+	hva_t hva;
+	bool read_only;
+	struct pager_ops pager;
+};
+
+struct ram {
+	struct ram_opts opts;
+	struct pool *pool;
+	struct hostmm *mm;
+	struct window *window;
+	struct shadow *shadow;
+	struct region_map region[RAM_REGIONS];
+};
+
+static void window_fatal(void *ctx, gpa_t gpa, bool write, int error)
+{
+	struct ram *ram = ctx;
+	struct ram_failure failure = {
+		.has_gpa = gpa != GPA_NONE,
+		.gpa = gpa,
+		.write = write,
+		.error = error,
+	};
+
+	ram->opts.failed(ram->opts.failed_ctx, &failure);
+}
+
+static void host_view_fatal(void *ctx, hva_t hva, int error)
+{
+	struct ram *ram = ctx;
+	struct ram_failure failure = { .host_view = true, .error = -error };
+
+	for (unsigned i = 0; i < RAM_REGIONS; i++) {
+		const struct region_map *r = &ram->region[i];
+
+		if (hva < r->hva || hva - r->hva >= r->npages << PAGE_SHIFT)
+			continue;
+		failure.has_gpa = true;
+		failure.gpa = r->gpa + (hva - r->hva);
+	}
+	window_shut(ram->window);
+	ram->opts.failed(ram->opts.failed_ctx, &failure);
+}
+
+static void plan_region(struct ram *ram, enum ram_region region, const struct machine_mem *mem,
+			bool read_only)
+{
+	if (!mem->present)
+		return;
+	ram->region[region] = (struct region_map){
+		.gpa = mem->gpa,
+		.npages = mem->size >> PAGE_SHIFT,
+		.read_only = read_only,
+		.pager.fill = ram->opts.store[region].fill,
+	};
+}
+
+static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
+{
+	struct hostmm_opts host = {
+		.fault_threads = m->host.threads + 1, /* and the thread that churns */
+		.fatal = host_view_fatal,
+		.fatal_ctx = ram,
+	};
+	struct window_opts window = {
+		.fault_threads = m->fault_threads ? m->fault_threads : m->cpus,
+		.fatal = window_fatal,
+		.fatal_ctx = ram,
+	};
+	struct shadow_opts shadow = { .fault_around = m->fault_around };
+	uint64_t frames = SPARE_FRAMES;
+	int err;
+
+	for (unsigned i = 0; i < RAM_REGIONS; i++)
+		frames += 2 * ram->region[i].npages;
+	err = pool_create(&ram->pool, frames, m->canary);
+	if (err)
+		return why_fail(w, err,
+				"no memory pool of %llu MiB: %s; free memory or shrink the machine",
+				(unsigned long long)(frames >> 8), strerror(-err));
+	err = hostmm_create(&ram->mm, ram->pool, &host);
+	if (!err)
+		err = window_create(&ram->window, ram->pool, &window);
+	if (!err)
+		err = shadow_create(&ram->shadow, ram->mm, &window_ops, ram->window, &shadow);
+	if (err == -EPERM)
+		return why_fail(w, err,
+				"no permission for userfaultfd; run as root, or give access to "
+				"/dev/userfaultfd, or set vm.unprivileged_userfaultfd to 1 "
+				"(umbra doctor tells more)");
+	if (err == -EOPNOTSUPP || err == -ENOSYS)
+		return why_fail(
+			w, err,
+			"this kernel's userfaultfd lacks what umbra needs (Linux 5.19 has it); "
+			"umbra doctor tells what");
+	if (err)
+		return why_fail(w, err, "memory threads: %s", strerror(-err));
+	return 0;
+}
+
+static int create_region(struct ram *ram, enum ram_region i, struct why *w)
+{
+	struct region_map *r = &ram->region[i];
+	unsigned prot = HOSTMM_PROT_READ | (r->read_only ? 0 : HOSTMM_PROT_WRITE);
+	int err;
+
+	if (!r->npages)
+		return 0;
+	err = hostmm_map(ram->mm, r->npages, prot, r->pager.fill ? &r->pager : NULL,
+			 ram->opts.store[i].ctx, &r->hva);
+	if (!err)
+		err = shadow_add_slot(ram->shadow, i, r->gpa >> PAGE_SHIFT, r->npages, r->hva,
+				      r->read_only ? MEMSLOT_READONLY : 0);
+	if (err)
+		return why_fail(w, err, "region at 0x%llx, %llu MiB: %s",
+				(unsigned long long)r->gpa, (unsigned long long)(r->npages >> 8),
+				strerror(-err));
+	return 0;
+}
+
+int ram_create(struct ram **out, const struct machine *m, const struct ram_opts *opts,
+	       struct why *w)
+{
+	struct ram *ram = calloc(1, sizeof(*ram));
+	int err;
+
+	if (!ram)
+		return why_fail(w, -ENOMEM, "no memory");
+	ram->opts = *opts;
+	plan_region(ram, RAM_MEMORY, &m->ram, false);
+	plan_region(ram, RAM_INPUT, &m->input, true);
+	plan_region(ram, RAM_WORK, &m->work, false);
+	plan_region(ram, RAM_BOARD, &m->board, false);
+	err = create_parts(ram, m, w);
+	for (enum ram_region i = 0; !err && i < RAM_REGIONS; i++)
+		err = create_region(ram, i, w);
+	if (!err) {
+		err = window_start(ram->window, ram->shadow);
+		if (err)
+			why_set(w, "memory threads: %s", strerror(-err));
+	}
+	if (err) {
+		ram_destroy(ram);
+		return err;
+	}
+	*out = ram;
+	return 0;
+}
+
+void ram_destroy(struct ram *ram)
+{
+	if (ram->window)
+		window_stop(ram->window);
+	if (ram->shadow)
+		shadow_destroy(ram->shadow);
+	if (ram->window)
+		window_destroy(ram->window);
+	if (ram->mm)
+		hostmm_destroy(ram->mm);
+	if (ram->pool)
+		pool_destroy(ram->pool);
+	free(ram);
+}
+
+bool ram_slot(struct ram *ram, enum ram_region region, struct ram_slot *slot)
+{
+	const struct region_map *r = &ram->region[region];
+	struct memslot memslot;
+
+	if (!r->npages || !shadow_slot(ram->shadow, r->gpa >> PAGE_SHIFT, &memslot))
+		return false;
+	*slot = (struct ram_slot){
+		.gpa = r->gpa,
+		.size = r->npages << PAGE_SHIFT,
+		.window = window_base(&memslot),
+		.read_only = r->read_only,
+	};
+	return true;
+}
+
+int ram_read(struct ram *ram, uint64_t gpa, void *buf, size_t len)
+{
+	return shadow_read(ram->shadow, gpa, buf, len);
+}
+
+int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len)
+{
+	return shadow_write(ram->shadow, gpa, buf, len);
+}
+
+void *ram_host_view(struct ram *ram, enum ram_region region)
+{
+	const struct region_map *r = &ram->region[region];
+
+	return r->npages ? (void *)(uintptr_t)r->hva : NULL;
+}
+
+static hva_t page_hva(const struct ram *ram, enum ram_region region, uint64_t page)
+{
+	return ram->region[region].hva + (page << PAGE_SHIFT);
+}
+
+int ram_discard(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n)
+{
+	return hostmm_discard(ram->mm, page_hva(ram, region, page),
+			      page_hva(ram, region, page + n));
+}
+
+int ram_wrprotect(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n)
+{
+	return hostmm_wrprotect(ram->mm, page_hva(ram, region, page),
+				page_hva(ram, region, page + n));
+}
+
+int ram_zap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n)
+{
+	return hostmm_zap(ram->mm, page_hva(ram, region, page), page_hva(ram, region, page + n));
+}
+
+int ram_remap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n, bool away)
+{
+	return hostmm_migrate(ram->mm, page_hva(ram, region, page), page_hva(ram, region, page + n),
+			      away ? HOSTMM_MIGRATE_AWAY : HOSTMM_MIGRATE_HOME);
+}
+
+uint64_t ram_gaps(struct ram *ram)
+{
+	return window_repoints(ram->window);
+}
+
+void ram_settle(struct ram *ram)
+{
+	window_settle(ram->window);
+}
+
+void ram_shut(struct ram *ram)
+{
+	window_shut(ram->window);
+}
+
+void ram_get_stats(struct ram *ram, struct ram_stats *stats)
+{
+	struct shadow_stats shadow;
+	struct hostmm_stats host;
+
+	shadow_get_stats(ram->shadow, &shadow);
+	hostmm_get_stats(ram->mm, &host);
+	*stats = (struct ram_stats){
+		.faults = shadow.faults,
+		.spurious = shadow.spurious,
+		.retries = shadow.retries,
+		.pages = shadow.pages,
+		.batches = shadow.batches,
+		.upgrades = shadow.upgrades,
+		.invalidations = shadow.invalidations,
+		.zapped = shadow.zapped,
+		.flushes = shadow.flushes,
+		.leaves = shadow.leaves,
+		.table_pages = shadow.table_pages,
+		.host_faults = host.view_faults,
+		.page_ins = host.pages_in,
+		.discards = host.discards,
+		.wrprotects = host.wrprotects,
+		.remaps = host.migrates,
+		.zaps = host.zaps,
+		.frames = pool_used(ram->pool),
+	};
+}
+
+uint64_t ram_check(struct ram *ram)
+{
+	return shadow_check(ram->shadow, NULL, NULL);
+}

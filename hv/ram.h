@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Guest memory: the seam between the VMM and libumbra.
+ * Owns pool, host mm, window and shadow of one machine, and which region of it lies where.
+ * Called by everything in hv/ that touches guest memory; only hv/ram.c sees mmu/ above mmu/base.
+ * Does not know vCPUs; it hands addresses for KVM's memslots out and is told no more.
+ */
+#ifndef UMBRA_HV_RAM_H
+#define UMBRA_HV_RAM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "hv/why.h"
+
+struct machine;
+struct ram;
+
+enum ram_region { RAM_MEMORY, RAM_INPUT, RAM_WORK, RAM_BOARD, RAM_REGIONS };
+
+/*
+ * Where the pages of a region come from. Writes pages [page, page + npages) of it, whole, to @dst.
+ * Any thread. 0 or -errno. A region whose fill is NULL starts as zeros.
+ */
+struct ram_store {
+	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
+	void *ctx;
+};
+
+/* Why the memory of a machine is gone for good. */
+struct ram_failure {
+	bool has_gpa; /* false: no single access, the machinery failed */
+	uint64_t gpa;
+	bool write;
+	bool host_view; /* the access was a host thread's */
+	int error;	/* -errno; 0: a fault thread was killed */
+};
+
+struct ram_opts {
+	struct ram_store store[RAM_REGIONS];
+	/* required. Called once or more, on any thread; guest memory has been shut before. */
+	void (*failed)(void *ctx, const struct ram_failure *failure);
+	void *failed_ctx;
+};
+
+/* What the memory did in all, for the user. */
+struct ram_stats {
+	uint64_t faults, spurious, retries, pages, batches, upgrades;
+	uint64_t invalidations, zapped, flushes;
+	uint64_t host_faults, page_ins, discards, wrprotects, remaps, zaps;
+	uint64_t leaves, table_pages, frames;
+};
+
+/*
+ * ram_create - lay out the regions of @m that are present and not empty, with fault threads running.
+ * 0, or -errno with the reason in @w: -EPERM without the right to userfaultfd, -ENOMEM, ...
+ */
+int ram_create(struct ram **out, const struct machine *m, const struct ram_opts *opts,
+	       struct why *w);
+/* ram_destroy - give everything back. No vCPU runs, KVM's memslots are gone. */
+void ram_destroy(struct ram *ram);
+
+/*
+ * ram_slot - what to hand to KVM for a region: its guest physical range, where it lies in this
+ * process, and whether the guest may only read it. False: the machine has no such region.
+ */
+struct ram_slot {
+	uint64_t gpa, size;
+	void *window;
+	bool read_only;
+};
+bool ram_slot(struct ram *ram, enum ram_region region, struct ram_slot *slot);
+
+/*
+ * Copies by guest physical address. 0; -EFAULT when any byte is outside guest memory, or a write
+ * meets read-only memory (nothing is copied then); another -errno when the pages cannot be had.
+ */
+int ram_read(struct ram *ram, uint64_t gpa, void *buf, size_t len);
+int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len);
+
+/* ram_host_view - where host threads load and store the region's pages; NULL: no such region. */
+void *ram_host_view(struct ram *ram, enum ram_region region);
+
+/* Changes of pages [page, page + n) of a region by the host, under the running guest. 0 or -errno. */
+int ram_discard(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n);
+int ram_wrprotect(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n);
+int ram_zap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n);
+/* To frames elsewhere, or home again. */
+int ram_remap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n, bool away);
+
+/*
+ * For a vCPU whose KVM_RUN said EFAULT: ram_gaps() before, ram_settle() after, which waits until no
+ * page is being repointed. If ram_gaps() then differs, the access met such a page: run again.
+ */
+uint64_t ram_gaps(struct ram *ram);
+void ram_settle(struct ram *ram);
+
+/* ram_shut - fail every access of the guest from now on; who waits for a page is let go. */
+void ram_shut(struct ram *ram);
+
+void ram_get_stats(struct ram *ram, struct ram_stats *stats);
+
+/* ram_check - compare tables and entries. The number of disagreements; nothing may be running. */
+uint64_t ram_check(struct ram *ram);
+
+#endif /* UMBRA_HV_RAM_H */

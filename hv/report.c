@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "hv/report.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <unistd.h>
+
+#include "hv/log.h"
+#include "hv/machine.h"
+#include "hv/ram.h"
+#include "mmu/base/trace.h"
+
+static void stats_json(const struct machine *m, const struct report *r, const struct ram_stats *s)
+{
+	const struct {
+		const char *name;
+		uint64_t value;
+	} field[] = {
+		{ "status", (uint64_t)r->status },
+		{ "vcpus", m->cpus },
+		{ "run_ns", r->run_ns },
+		{ "faults", s->faults },
+		{ "spurious", s->spurious },
+		{ "pages", s->pages },
+		{ "batches", s->batches },
+		{ "upgrades", s->upgrades },
+		{ "retries", s->retries },
+		{ "invalidations", s->invalidations },
+		{ "zapped", s->zapped },
+		{ "flushes", s->flushes },
+		{ "host_faults", s->host_faults },
+		{ "page_ins", s->page_ins },
+		{ "discards", s->discards },
+		{ "wrprotects", s->wrprotects },
+		{ "remaps", s->remaps },
+		{ "zaps", s->zaps },
+		{ "leaves", s->leaves },
+		{ "table_pages", s->table_pages },
+		{ "frames", s->frames },
+		{ "changes", r->changes },
+		{ "guest_increments", r->guest_increments },
+		{ "host_increments", r->host_increments },
+	};
+
+	fprintf(stderr, "{\"model\":\"");
+	for (const char *c = m->model; *c; c++)
+		fprintf(stderr, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
+	fprintf(stderr, "\"");
+	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
+		fprintf(stderr, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
+	fprintf(stderr, "}\n");
+}
+
+void report_stats(const struct machine *m, const struct report *r, const struct ram_stats *s,
+		  bool json)
+{
+	if (json) {
+		stats_json(m, r, s);
+		return;
+	}
+	fprintf(stderr,
+		"mmu: %" PRIu64 " faults, %" PRIu64 " pages installed in %" PRIu64
+		" batches, %" PRIu64 " retries, %" PRIu64 " invalidations, %.3f s\n",
+		s->faults, s->pages, s->batches, s->retries, s->invalidations,
+		(double)r->run_ns / 1e9);
+}
+
+struct trace_out {
+	FILE *file;
+	int pid;
+	bool more;
+};
+
+/* Times in microseconds, as the format wants; a span when the event lasted, else an instant. */
+static void trace_one(const struct trace_record *r, void *ctx)
+{
+	const struct trace_event_info *info = &trace_event_info[r->event];
+	struct trace_out *out = ctx;
+
+	fprintf(out->file,
+		"%s\n{\"name\":\"%s\",\"cat\":\"mmu\",\"pid\":%d,\"tid\":%u,\"ts\":%.3f,",
+		out->more ? "," : "", info->name, out->pid, r->tid, (double)r->ns / 1e3);
+	if (r->duration_ns)
+		fprintf(out->file, "\"ph\":\"X\",\"dur\":%.3f,", (double)r->duration_ns / 1e3);
+	else
+		fprintf(out->file, "\"ph\":\"i\",\"s\":\"t\",");
+	fprintf(out->file,
+		"\"args\":{\"%s\":\"0x%" PRIx64 "\",\"%s\":%" PRId64 ",\"%s\":%" PRId64 "}}",
+		info->arg[0], r->arg[0], info->arg[1], (int64_t)r->arg[1], info->arg[2],
+		(int64_t)r->arg[2]);
+	out->more = true;
+}
+
+int report_trace(FILE *file, uint64_t *dropped)
+{
+	struct trace_out out = { .file = file, .pid = (int)getpid() };
+
+	errno = 0;
+	fprintf(file, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
+	*dropped = trace_for_each(trace_one, &out);
+	fprintf(file, "\n]}\n");
+	if (fflush(file) || ferror(file))
+		return errno ? -errno : -EIO;
+	return 0;
+}
+
+#define LAST_EVENTS 32u
+
+struct last_events {
+	uint64_t seen;
+	struct {
+		uint64_t ns, arg[3];
+		uint32_t tid, event;
+	} event[LAST_EVENTS];
+};
+
+static void remember(const struct trace_record *r, void *ctx)
+{
+	struct last_events *last = ctx;
+	uint64_t at = last->seen++ % LAST_EVENTS;
+
+	last->event[at].ns = r->ns;
+	last->event[at].tid = r->tid;
+	last->event[at].event = r->event;
+	for (unsigned i = 0; i < 3; i++)
+		last->event[at].arg[i] = r->arg[i];
+}
+
+void report_last_events(FILE *out)
+{
+	struct last_events last = { .seen = 0 };
+
+	trace_for_each(remember, &last);
+	for (uint64_t i = last.seen > LAST_EVENTS ? last.seen - LAST_EVENTS : 0; i < last.seen;
+	     i++) {
+		uint64_t at = i % LAST_EVENTS;
+		const struct trace_event_info *info = &trace_event_info[last.event[at].event];
+
+		fprintf(out,
+			"trace: %" PRIu64 ".%06" PRIu64 " %u %s %s=0x%" PRIx64 " %s=%" PRId64
+			" %s=%" PRId64 "\n",
+			last.event[at].ns / 1000000000, last.event[at].ns / 1000 % 1000000,
+			last.event[at].tid, info->name, info->arg[0], last.event[at].arg[0],
+			info->arg[1], (int64_t)last.event[at].arg[1], info->arg[2],
+			(int64_t)last.event[at].arg[2]);
+	}
+}
