@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tests/rig.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/test.h"
+
+void gate_arm(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->armed = true;
+	g->arrived = 0;
+	pthread_mutex_unlock(&g->lock);
+}
+
+void gate_pass(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->arrived++;
+	pthread_cond_broadcast(&g->changed);
+	while (g->armed)
+		pthread_cond_wait(&g->changed, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void gate_wait(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	while (!g->arrived)
+		pthread_cond_wait(&g->changed, &g->lock);
+	pthread_mutex_unlock(&g->lock);
+}
+
+void gate_open(struct gate *g)
+{
+	pthread_mutex_lock(&g->lock);
+	g->armed = false;
+	pthread_cond_broadcast(&g->changed);
+	pthread_mutex_unlock(&g->lock);
+}
+
+/* ---- The window, with hooks around it ---- */
+
+static int hooked_slot_add(void *ctx, struct memslot *slot, fn_t home)
+{
+	struct rig *r = ctx;
+
+	return window_ops.slot_add(r->window, slot, home);
+}
+
+static void hooked_slot_remove(void *ctx, struct memslot *slot)
+{
+	struct rig *r = ctx;
+
+	window_ops.slot_remove(r->window, slot);
+}
+
+/* The pane does not lead back to the rig, so there can be one rig a process. */
+static struct rig *the_rig;
+
+static int hooked_map(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	struct rig *r = the_rig;
+	int rc = r->map_error;
+
+	atomic_fetch_add(&r->maps, 1);
+	if (r->before_map)
+		r->before_map(r, page, n);
+	if (!rc)
+		rc = window_ops.map(pane, page, n, fn, writable);
+	if (r->after_map)
+		r->after_map(r, page, n);
+	return rc;
+}
+
+static int hooked_make_writable(void *pane, uint64_t page, uint64_t n)
+{
+	return window_ops.make_writable(pane, page, n);
+}
+
+static void hooked_zap(void *pane, uint64_t page, uint64_t n)
+{
+	struct rig *r = the_rig;
+
+	atomic_fetch_add(&r->zaps, 1);
+	if (r->before_zap)
+		r->before_zap(r, page, n);
+	window_ops.zap(pane, page, n);
+	if (r->after_zap)
+		r->after_zap(r, page, n);
+}
+
+static void hooked_wake(void *pane, uint64_t page, uint64_t n)
+{
+	atomic_fetch_add(&the_rig->wakes, 1);
+	window_ops.wake(pane, page, n);
+}
+
+static const struct backend_ops hooked_ops = {
+	.slot_add = hooked_slot_add,
+	.slot_remove = hooked_slot_remove,
+	.map = hooked_map,
+	.make_writable = hooked_make_writable,
+	.zap = hooked_zap,
+	.wake = hooked_wake,
+};
+
+/* ---- The rig ---- */
+
+static void on_window_fatal(void *ctx, gpa_t gpa, bool write, int error)
+{
+	struct rig *r = ctx;
+
+	(void)gpa;
+	(void)write;
+	atomic_store(&r->window_error, error);
+	atomic_fetch_add(&r->window_fatal, 1);
+}
+
+static void on_host_fatal(void *ctx, hva_t hva, int error)
+{
+	struct rig *r = ctx;
+
+	(void)hva;
+	atomic_store(&r->host_error, error);
+	atomic_fetch_add(&r->host_fatal, 1);
+}
+
+void rig_up(struct rig *r, const struct rig_opts *opts)
+{
+	uint64_t pages = opts->pages ? opts->pages : 64;
+	unsigned threads = opts->threads ? opts->threads : 4;
+	unsigned prot = opts->prot ? opts->prot : HOSTMM_PROT_READ | HOSTMM_PROT_WRITE;
+	struct hostmm_opts mm_opts = { .fault_threads = threads,
+				       .fatal = on_host_fatal,
+				       .fatal_ctx = r };
+	struct window_opts window_opts = { .fault_threads = threads,
+					   .fatal = on_window_fatal,
+					   .fatal_ctx = r };
+	struct shadow_opts shadow_opts = { .fault_around = opts->around };
+	struct memslot slot;
+	int rc;
+
+	memset(r, 0, sizeof(*r));
+	r->pages = pages;
+	the_rig = r;
+	check_eq(pool_create(&r->pool, opts->pool_frames ? opts->pool_frames : 2 * pages + 64,
+			     opts->canary),
+		 0);
+	rc = hostmm_create(&r->mm, r->pool, &mm_opts);
+	if (rc == -EPERM || rc == -ENOSYS || rc == -EOPNOTSUPP) {
+		pool_destroy(r->pool);
+		test_skip("userfaultfd: %s", strerror(-rc));
+	}
+	check_eq(rc, 0);
+	check_eq(hostmm_map(r->mm, pages, prot, opts->pager, opts->pager_ctx, &r->hva), 0);
+	r->host = (char *)(uintptr_t)r->hva;
+	check_eq(window_create(&r->window, r->pool, &window_opts), 0);
+	check_eq(shadow_create(&r->shadow, r->mm, &hooked_ops, r, &shadow_opts), 0);
+	if (!opts->no_slot) {
+		check_eq(shadow_add_slot(r->shadow, 1, RIG_GFN, pages, r->hva, opts->slot_flags),
+			 0);
+		check(shadow_slot(r->shadow, RIG_GFN, &slot));
+		r->guest = window_base(&slot);
+	}
+	check_eq(window_start(r->window, r->shadow), 0);
+}
+
+void rig_down(struct rig *r)
+{
+	window_stop(r->window);
+	shadow_destroy(r->shadow);
+	window_destroy(r->window);
+	hostmm_destroy(r->mm);
+	check_eq(pool_used(r->pool), 0);
+	pool_destroy(r->pool);
+	the_rig = NULL;
+}
+
+fn_t rig_frame(struct rig *r, uint64_t page)
+{
+	struct gup_page p;
+
+	return hostmm_peek(r->mm, rig_hva(r, page), &p) ? p.fn : FN_NONE;
+}
+
+static void report_wrong(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
+{
+	(void)ctx;
+	test_note_failure(__FILE__, __LINE__, "shadow_check", " gfn %#lx: %s (%#lx)", gfn, what,
+			  spte);
+}
+
+void rig_check(struct rig *r)
+{
+	check_eq(shadow_check(r->shadow, report_wrong, NULL), 0);
+}
+
+pthread_t rig_thread(void *(*fn)(void *), void *arg)
+{
+	pthread_t t;
+
+	check_eq(pthread_create(&t, NULL, fn, arg), 0);
+	return t;
+}
+
+void *rig_join(pthread_t t)
+{
+	void *result;
+
+	check_eq(pthread_join(t, &result), 0);
+	return result;
+}
+
+/* ---- Accesses that may fail ---- */
+
+static _Thread_local sigjmp_buf *try_leave;
+
+static void on_segv(int sig, siginfo_t *info, void *context)
+{
+	(void)info;
+	(void)context;
+	if (try_leave)
+		siglongjmp(*try_leave, 1);
+	signal(sig, SIG_DFL);
+}
+
+static void catch_segv(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO | SA_NODEFER };
+
+	sigaction(SIGSEGV, &sa, NULL);
+	sigaction(SIGBUS, &sa, NULL);
+}
+
+static pthread_once_t catch_once = PTHREAD_ONCE_INIT;
+
+bool rig_try_load(_Atomic uint64_t *word, uint64_t *value)
+{
+	sigjmp_buf leave;
+
+	pthread_once(&catch_once, catch_segv);
+	if (sigsetjmp(leave, 1)) {
+		try_leave = NULL;
+		return false;
+	}
+	try_leave = &leave;
+	*value = atomic_load(word);
+	try_leave = NULL;
+	return true;
+}
+
+bool rig_try_store(_Atomic uint64_t *word, uint64_t value)
+{
+	sigjmp_buf leave;
+
+	pthread_once(&catch_once, catch_segv);
+	if (sigsetjmp(leave, 1)) {
+		try_leave = NULL;
+		return false;
+	}
+	try_leave = &leave;
+	atomic_store(word, value);
+	try_leave = NULL;
+	return true;
+}
+
+double rig_seconds(double normal)
+{
+	const char *seconds = getenv("SECONDS");
+	double wanted = seconds ? strtod(seconds, NULL) : 0;
+
+	return wanted > 0 ? wanted : normal;
+}
+
+double rig_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+uint64_t rig_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}

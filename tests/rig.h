@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A machine without a machine: pool, host mm, one region, a window on it. Threads that load and store in the
+ * window are its vCPUs. And gates, at which a thread stops until the test lets it on: schedules without sleeping.
+ * Owns: nothing but what rig_up() builds. Who may call: tests of mmu/.
+ * May not know: KVM, hv/.
+ */
+#ifndef UMBRA_TESTS_RIG_H
+#define UMBRA_TESTS_RIG_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mmu/shadow/window.h"
+
+/*
+ * A place to stop. gate_arm() before; a thread that comes to gate_pass() while the gate is armed stays there until
+ * gate_open(). gate_wait() returns when one has come. An open gate lets everybody through.
+ */
+struct gate {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool armed;
+	unsigned arrived;
+};
+
+#define GATE_INIT                                                                      \
+	{                                                                              \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER \
+	}
+
+void gate_arm(struct gate *g);
+void gate_pass(struct gate *g);
+void gate_wait(struct gate *g);
+void gate_open(struct gate *g);
+
+/* What to build. Zero is a default: 64 pages, read and write, zeros, four threads a side. */
+struct rig_opts {
+	uint64_t pool_frames; /* 0: twice the pages and 64 */
+	uint64_t pages;
+	unsigned prot;
+	const struct pager_ops *pager;
+	void *pager_ctx;
+	bool canary;
+	unsigned around; /* struct shadow_opts */
+	unsigned slot_flags;
+	unsigned threads;
+	bool no_slot;
+};
+
+#define RIG_GFN 0x100UL /* where slot 1 begins */
+
+struct rig {
+	struct pool *pool;
+	struct hostmm *mm;
+	struct shadow *shadow;
+	struct window *window;
+	uint64_t pages;
+	hva_t hva;
+	char *host;  /* the host view */
+	char *guest; /* the window under slot 1 */
+
+	/* Called by the backend of the rig, if set, before and after the window's own function. */
+	void (*before_map)(struct rig *r, uint64_t page, uint64_t n);
+	void (*after_map)(struct rig *r, uint64_t page, uint64_t n);
+	void (*before_zap)(struct rig *r, uint64_t page, uint64_t n);
+	void (*after_zap)(struct rig *r, uint64_t page, uint64_t n);
+	int map_error; /* not 0: map fails with this, without calling the window */
+	atomic_uint maps, zaps, wakes;
+
+	/* What the window and the host mm complained of. */
+	atomic_uint window_fatal, host_fatal;
+	atomic_int window_error, host_error;
+};
+
+/* Build it, or skip the test where userfaultfd may not be used. rig_down() checks that nothing is left in use. */
+void rig_up(struct rig *r, const struct rig_opts *opts);
+void rig_down(struct rig *r);
+
+/* The word at @offset bytes of @page in a view (r->host, r->guest). */
+static inline _Atomic uint64_t *rig_word(char *view, uint64_t page, unsigned offset)
+{
+	return (_Atomic uint64_t *)(void *)(view + (page << 12) + offset);
+}
+
+/* The range of pages as host addresses. */
+static inline hva_t rig_hva(const struct rig *r, uint64_t page)
+{
+	return r->hva + (page << 12);
+}
+
+/* The leaf of the table, the frame that the host has: FN_NONE for none. */
+fn_t rig_frame(struct rig *r, uint64_t page);
+
+/* Fails the test unless table, slots and hptes agree. Nothing may be under way. */
+void rig_check(struct rig *r);
+
+/* Run @fn(@arg) in a thread; join with rig_join(), which returns what it returned. */
+pthread_t rig_thread(void *(*fn)(void *), void *arg);
+void *rig_join(pthread_t t);
+
+/* Load or store a word where that may end in SIGSEGV: false if it did. Any thread; handlers are set at first use. */
+bool rig_try_load(_Atomic uint64_t *word, uint64_t *value);
+bool rig_try_store(_Atomic uint64_t *word, uint64_t value);
+
+/* Seconds that a stress test may take: @normal, or SECONDS of the environment. */
+double rig_seconds(double normal);
+double rig_now(void);
+
+/* A small generator of numbers, one state a thread. */
+uint64_t rig_random(uint64_t *state);
+
+#endif

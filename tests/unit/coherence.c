@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Host threads and window threads on the same pages while these are taken away: no store is lost. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "tests/rig.h"
+#include "tests/test.h"
+
+#define SIDES 2 /* threads a side */
+
+static atomic_bool stop;
+
+UTEST(coherence, both_views_show_one_page)
+{
+	struct rig r;
+
+	rig_up(&r, &(struct rig_opts){ .pages = 8 });
+	atomic_store(rig_word(r.host, 3, 8), 7);
+	check_eq(atomic_load(rig_word(r.guest, 3, 8)), 7);
+	atomic_store(rig_word(r.guest, 3, 16), 9);
+	check_eq(atomic_load(rig_word(r.host, 3, 16)), 9);
+	check_eq(atomic_load(rig_word(r.guest, 4, 0)), 0);
+	rig_check(&r);
+	check_eq(r.window_fatal, 0);
+	check_eq(r.host_fatal, 0);
+	rig_down(&r);
+}
+
+/* ---- Exact counters ---- */
+
+struct counter {
+	struct rig *r;
+	char *view;
+	uint64_t seed, done;
+};
+
+static void *count_up(void *arg)
+{
+	struct counter *c = arg;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		for (int i = 0; i < 64; i++, c->done++)
+			atomic_fetch_add(rig_word(c->view, rig_random(&c->seed) % c->r->pages, 512),
+					 1);
+	}
+	return NULL;
+}
+
+enum { OP_ZAP = 1, OP_WRPROTECT = 2, OP_AWAY = 4, OP_HOME = 8 };
+
+struct churner {
+	struct rig *r;
+	unsigned ops;
+	uint64_t seed, rounds;
+};
+
+static void *churn(void *arg)
+{
+	struct churner *c = arg;
+	struct rig *r = c->r;
+
+	for (; !atomic_load_explicit(&stop, memory_order_relaxed); c->rounds++) {
+		uint64_t first = rig_random(&c->seed) % r->pages;
+		uint64_t n = 1 + rig_random(&c->seed) % (r->pages - first);
+		hva_t start = rig_hva(r, first), end = rig_hva(r, first + n);
+		unsigned op = 1u << (rig_random(&c->seed) % 4);
+
+		if (!(op & c->ops))
+			continue;
+		if (op == OP_ZAP)
+			expect(hostmm_zap(r->mm, start, end) == 0);
+		else if (op == OP_WRPROTECT)
+			expect(hostmm_wrprotect(r->mm, start, end) == 0);
+		else
+			expect(hostmm_migrate(r->mm, start, end,
+					      op == OP_AWAY ? HOSTMM_MIGRATE_AWAY
+							    : HOSTMM_MIGRATE_HOME) == 0);
+	}
+	return NULL;
+}
+
+static void count_under(unsigned ops, const struct rig_opts *opts, unsigned churners)
+{
+	struct counter counter[2 * SIDES];
+	struct churner churner[2];
+	pthread_t t[2 * SIDES], c[2];
+	uint64_t want = 0, got = 0;
+	struct rig r;
+	double until;
+
+	rig_up(&r, opts);
+	atomic_store(&stop, false);
+	for (unsigned i = 0; i < 2 * SIDES; i++) {
+		counter[i] = (struct counter){ .r = &r,
+					       .view = i % 2 ? r.guest : r.host,
+					       .seed = 77 + i };
+		t[i] = rig_thread(count_up, &counter[i]);
+	}
+	for (unsigned i = 0; i < churners; i++) {
+		churner[i] = (struct churner){ .r = &r, .ops = ops, .seed = 1234 + i };
+		c[i] = rig_thread(churn, &churner[i]);
+	}
+	until = rig_now() + rig_seconds(0.7);
+	while (rig_now() < until) {
+		struct timespec ms = { .tv_nsec = 1000000 };
+
+		nanosleep(&ms, NULL);
+	}
+	atomic_store(&stop, true);
+	for (unsigned i = 0; i < churners; i++)
+		rig_join(c[i]);
+	for (unsigned i = 0; i < 2 * SIDES; i++) {
+		rig_join(t[i]);
+		want += counter[i].done;
+	}
+	rig_check(&r);
+	for (uint64_t page = 0; page < r.pages; page++)
+		got += atomic_load(rig_word(r.guest, page, 512));
+	check_eq(got, want);
+	check_eq(r.window_fatal, 0);
+	check_eq(r.host_fatal, 0);
+	rig_down(&r);
+}
+
+UTEST(coherence, sum_is_exact_under_zap)
+{
+	count_under(OP_ZAP, &(struct rig_opts){ .pages = 16 }, 1);
+}
+
+UTEST(coherence, sum_is_exact_under_wrprotect)
+{
+	count_under(OP_WRPROTECT, &(struct rig_opts){ .pages = 16 }, 1);
+}
+
+UTEST(coherence, sum_is_exact_under_migration)
+{
+	count_under(OP_AWAY | OP_HOME, &(struct rig_opts){ .pages = 16 }, 1);
+}
+
+UTEST(coherence, sum_is_exact_under_everything)
+{
+	count_under(OP_ZAP | OP_WRPROTECT | OP_AWAY | OP_HOME,
+		    &(struct rig_opts){ .pages = 24, .canary = true }, 2);
+}
