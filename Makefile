@@ -82,7 +82,7 @@ TESTS := $(TEST_OBJ:.o=)
 # ---- How it looks on the terminal ------------------------------------------------------------------------
 
 MAKEFLAGS += --no-print-directory -rR
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 Q   := $(if $(V),,@)
