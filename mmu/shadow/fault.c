@@ -11,6 +11,7 @@
 struct fault {
 	gfn_t gfn;
 	bool write;
+	bool alone; /* no pages around: neighbours that are being invalidated must not hold this one up */
 	uint64_t seq; /* the sequence before anything was looked at */
 	const struct memslot *slot;
 	struct around_block block;
@@ -116,7 +117,9 @@ static int lookup(struct shadow *sh, struct fault *f)
 {
 	hva_t hva;
 
-	f->block = around_block(&sh->around, f->gfn, f->slot->gfn, memslot_end(f->slot));
+	f->block = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
+	if (!f->alone)
+		f->block = around_block(&sh->around, f->gfn, f->slot->gfn, memslot_end(f->slot));
 	hva = f->slot->hva + ((f->block.start - f->slot->gfn) << PAGE_SHIFT);
 	return hostmm_gup(sh->mm, hva, f->block.end - f->block.start, f->gfn - f->block.start,
 			  f->block.ahead, f->write, f->page);
@@ -129,18 +132,19 @@ static int lookup(struct shadow *sh, struct fault *f)
 static int refresh(struct shadow *sh, struct fault *f)
 {
 	uint64_t spte;
-	int rc = SHADOW_SPURIOUS;
+	int rc = 0;
 
 	f->block = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
-	rwlock_read_acquire(&sh->mmu_lock);
+	/* For writing: nobody else is mapping the page meanwhile, which may take several system calls. */
+	rwlock_write_acquire(&sh->mmu_lock);
 	spte = ept_peek(&sh->ept, f->gfn);
 	if (spte_is_present(spte))
 		rc = sh->ops->map(f->slot->backend, f->gfn - f->slot->gfn, 1, spte_fn(spte),
 				  spte_is_writable(spte));
-	rwlock_read_release(&sh->mmu_lock);
-	if (rc < 0)
-		take_back(sh, f);
-	return rc < 0 ? rc : SHADOW_SPURIOUS;
+	if (rc)
+		shadow_zap(sh, f->slot, f->gfn, f->gfn + 1);
+	rwlock_write_release(&sh->mmu_lock);
+	return rc ? rc : SHADOW_SPURIOUS;
 }
 
 /* RCU section held. */
@@ -178,7 +182,7 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	}
 	/* The table does not hold references: what it shows is the primary's, and is zapped before that drops its own. */
 	hostmm_put_pages(sh->mm, f->page, f->block.end - f->block.start);
-	return rc == -EAGAIN ? TRY_AGAIN : rc;
+	return rc;
 }
 
 int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
@@ -189,6 +193,7 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 
 	f.gfn = gfn;
 	f.write = write;
+	f.alone = false;
 	count(&sh->faults, 1);
 	for (;;) {
 		sync_rcu_read_lock();
@@ -197,10 +202,11 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 			sh->ops->wake(f.slot->backend, f.block.start - f.slot->gfn,
 				      f.block.end - f.block.start);
 		sync_rcu_read_unlock();
-		if (rc != TRY_AGAIN)
+		if (rc != TRY_AGAIN && rc != -EAGAIN)
 			break;
 		count(&sh->retries, 1);
 		trace_instant(kvm_mmu_retry, gfn, 1, f.seq);
+		f.alone = true;
 		shadow_wait_retry(sh, gfn);
 	}
 	if (rc >= 0)
