@@ -250,7 +250,7 @@ bool rig_try_load(_Atomic uint64_t *word, uint64_t *value)
 		return false;
 	}
 	try_leave = &leave;
-	*value = atomic_load(word);
+	*value = rig_load(word);
 	try_leave = NULL;
 	return true;
 }
@@ -265,7 +265,7 @@ bool rig_try_store(_Atomic uint64_t *word, uint64_t value)
 		return false;
 	}
 	try_leave = &leave;
-	atomic_store(word, value);
+	rig_store(word, value);
 	try_leave = NULL;
 	return true;
 }

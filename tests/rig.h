@@ -85,6 +85,29 @@ static inline _Atomic uint64_t *rig_word(char *view, uint64_t page, unsigned off
 	return (_Atomic uint64_t *)(void *)(view + (page << 12) + offset);
 }
 
+/*
+ * What a guest does: instructions, not memory accesses of this program. The sanitizers cannot see that userfaultfd
+ * stops them, and would take a change of the mapping for a race with them.
+ */
+static inline uint64_t rig_load(const _Atomic uint64_t *word)
+{
+	uint64_t value;
+
+	__asm__ volatile("mov (%1), %0" : "=r"(value) : "r"(word) : "memory");
+	return value;
+}
+
+static inline void rig_store(_Atomic uint64_t *word, uint64_t value)
+{
+	__asm__ volatile("mov %1, (%0)" : : "r"(word), "r"(value) : "memory");
+}
+
+static inline uint64_t rig_add(_Atomic uint64_t *word, uint64_t value)
+{
+	__asm__ volatile("lock xadd %0, (%1)" : "+r"(value) : "r"(word) : "memory", "cc");
+	return value;
+}
+
 /* The range of pages as host addresses. */
 static inline hva_t rig_hva(const struct rig *r, uint64_t page)
 {

@@ -11,18 +11,18 @@
 /*
  * Locks used to protect members:
  *	I	immutable after create
- *	p	the caller's exclusion for that page
  *	r	repoint
  *	a	atomic
  */
 struct view {
-	struct pool *pool;	   /* [I] */
-	struct uffd *uffd;	   /* [I] */
-	char *base;		   /* [I] */
-	uint64_t npages;	   /* [I] */
-	fn_t home;		   /* [I] */
-	uint32_t *away;		   /* [p] per page: 0 the VMA points home, else frame + 1; sparse */
-	_Atomic uint64_t foreign;  /* [a] pages with away set */
+	struct pool *pool; /* [I] */
+	struct uffd *uffd; /* [I] */
+	char *base;	   /* [I] */
+	uint64_t npages;   /* [I] */
+	fn_t home;	   /* [I] */
+	uint32_t *away;	   /* [r] per page: 0 the VMA points home, else frame + 1; sparse */
+	_Atomic uint64_t
+		foreign; /* [a] written under r: pages with away set, or about to lose it */
 	_Atomic uint64_t repoints; /* [a] written under r */
 	atomic_bool shut;	   /* [r] */
 	struct lock repoint;
@@ -46,7 +46,6 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 		return -ENOMEM;
 	*view = (struct view){ .pool = pool, .uffd = u, .npages = npages, .home = home };
 	lock_init(&view->repoint);
-
 	view->away = mmap(NULL, npages * sizeof(*view->away), PROT_READ | PROT_WRITE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (view->away == MAP_FAILED) {
@@ -78,6 +77,8 @@ err_undo_alloc:
 void view_destroy(struct view *view)
 {
 	munmap(view->base, view->npages << PAGE_SHIFT);
+	/* munmap() does not: who waited finds that the address is gone. */
+	view_wake(view, 0, view->npages);
 	munmap(view->away, view->npages * sizeof(*view->away));
 	lock_fini(&view->repoint);
 	free(view);
@@ -93,21 +94,15 @@ uint64_t view_pages(const struct view *view)
 	return view->npages;
 }
 
-/* The frame that the VMA under @page shows. */
-static fn_t shown_frame(const struct view *view, uint64_t page)
-{
-	return view->away[page] ? view->away[page] - 1 : view->home + page;
-}
+/* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
+#define AWAY_BROKEN UINT32_MAX
 
-static void set_shown_frame(struct view *view, uint64_t page, fn_t fn)
+/* Does the VMA under @page show @fn, watched? */
+static bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 {
-	bool was = view->away[page] != 0, is = fn != view->home + page;
+	uint32_t away = view->away[page];
 
-	view->away[page] = is ? (uint32_t)fn + 1 : 0;
-	if (is && !was)
-		atomic_fetch_add_explicit(&view->foreign, 1, memory_order_relaxed);
-	if (was && !is)
-		atomic_fetch_sub_explicit(&view->foreign, 1, memory_order_relaxed);
+	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
 }
 
 /*
@@ -127,6 +122,11 @@ static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
 			if (rc)
 				return rc;
 			done = PAGE_SIZE;
+		}
+		/* Linear, but in several VMAs: the system may have failed to merge them. */
+		if (done == -ENOENT && n > 1) {
+			rc = fill(view, page, 1, writable);
+			done = rc ? rc : (int64_t)PAGE_SIZE;
 		}
 		if (done < 0)
 			return (int)done;
@@ -170,92 +170,110 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
  * The frame is approved, so a load may have it, and a store too if the page is to be writable. If it is not, the VMA
  * is born PROT_READ and opened when the entry is protected; a store in the gap fails (KVM_RUN: EFAULT) and is repeated.
  * The gap exists for frames with contents only: a hole would be filled with zeros behind our back.
+ *
+ * foreign counts the page from before the first change until after the last, so that whoever reads 0 finds every VMA
+ * of the view watched and at home.
  */
-static int repoint(struct view *view, uint64_t page, fn_t fn, bool writable)
+static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writable)
 {
 	void *at = page_addr(view, page);
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 	int rc = 0;
 
-	lock_acquire(&view->repoint);
-	if (sync_load(&view->shut)) {
-		rc = -ESHUTDOWN;
-		goto out;
-	}
-	sync_fetch_add(&view->repoints, 1);
+	if (!view->away[page])
+		sync_fetch_add(&view->foreign, 1);
+	view->away[page] = AWAY_BROKEN;
 	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
-		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED) {
-		rc = -errno;
-		goto out;
-	}
-	set_shown_frame(view, page, fn);
+		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
+		return -errno;
 	rc = uffd_register(view->uffd, at, PAGE_SIZE);
 	/* A page that nobody watches must not stay reachable. */
 	if (rc && mmap(at, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
 		       pool_fd(view->pool), (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
 		bug_report(__FILE__, __LINE__, "neither watched nor closed");
-	if (!rc && (writable || view->uffd->has_continue_wp)) {
+	if (rc)
+		return rc;
+	if (writable || view->uffd->has_continue_wp) {
 		rc = fill(view, page, 1, writable);
 		if (!rc && !writable && mprotect(at, PAGE_SIZE, PROT_READ | PROT_WRITE))
 			rc = -errno;
-	} else if (!rc) {
+	} else {
 		rc = fill_read_only(view, page, 1);
 	}
-	trace_instant(host_repoint, page, fn, writable);
-out:
-	sync_fetch_add(&view->repoints, 1);
-	lock_release(&view->repoint);
-	return rc;
+	if (rc)
+		return rc;
+	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
+	if (!view->away[page])
+		sync_fetch_sub(&view->foreign, 1);
+	return 0;
 }
 
-static int map_linear(struct view *view, uint64_t page, uint64_t n, bool writable)
+static bool is_simple(const struct view *view, bool writable)
 {
-	if (writable || view->uffd->has_continue_wp)
-		return fill(view, page, n, writable);
+	return writable || view->uffd->has_continue_wp;
+}
 
-	/* Opens and closes the VMA like a repoint: who is refused meanwhile must learn that it was only a gap. */
+/* Map the first run of [page, page + n): as many as the VMAs show already, else one. Returns how many, or -errno. */
+static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	uint64_t run = 0;
+	int rc = 0;
+
 	lock_acquire(&view->repoint);
-	int rc = sync_load(&view->shut) ? -ESHUTDOWN : 0;
-
-	sync_fetch_add(&view->repoints, 1);
-	if (!rc)
-		rc = fill_read_only(view, page, n);
-	sync_fetch_add(&view->repoints, 1);
+	while (run < n && shows_frame(view, page + run, fn + run))
+		run++;
+	if (sync_load(&view->shut)) {
+		rc = -ESHUTDOWN;
+	} else if (run && is_simple(view, writable)) {
+		rc = fill(view, page, run, writable);
+	} else {
+		/* VMAs change: who is refused meanwhile must learn that it was only a gap. */
+		sync_fetch_add(&view->repoints, 1);
+		if (run) {
+			rc = fill_read_only(view, page, run);
+		} else {
+			run = 1;
+			rc = repoint_locked(view, page, fn, writable);
+			trace_instant(host_repoint, page, fn, writable);
+		}
+		sync_fetch_add(&view->repoints, 1);
+	}
 	lock_release(&view->repoint);
-	return rc;
+	return rc ? rc : (int64_t)run;
 }
 
 int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	bug_on(!n || page + n > view->npages);
+	/* Acquire: pairs with repoint_locked(), the VMAs are home before foreign says so. */
+	if (fn == view->home + page && is_simple(view, writable) &&
+	    !sync_load_acquire(&view->foreign))
+		return fill(view, page, n, writable);
 	while (n) {
-		uint64_t run = 0;
-		int rc;
+		int64_t run = map_slow(view, page, n, fn, writable);
 
-		if (!atomic_load_explicit(&view->foreign, memory_order_relaxed) &&
-		    fn == view->home + page)
-			run = n;
-		while (run < n && shown_frame(view, page + run) == fn + run)
-			run++;
-		if (run) {
-			rc = map_linear(view, page, run, writable);
-		} else {
-			run = 1;
-			rc = repoint(view, page, fn, writable);
-		}
-		if (rc)
-			return rc;
-		page += run;
-		fn += run;
-		n -= run;
+		if (run < 0)
+			return (int)run;
+		page += (uint64_t)run;
+		fn += (uint64_t)run;
+		n -= (uint64_t)run;
 	}
 	return 0;
 }
 
 int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 {
+	int rc;
+
 	bug_on(!n || page + n > view->npages);
-	return uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+	rc = uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+	if (!rc)
+		return 0;
+	/* Another thread may be mapping the page, and its VMA be in the gap: ask again behind it. */
+	lock_acquire(&view->repoint);
+	rc = uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+	lock_release(&view->repoint);
+	return rc;
 }
 
 void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
@@ -263,7 +281,7 @@ void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
 	bug_on(!n || page + n > view->npages);
 	if (uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, true))
 		view_zap(view, page,
-			 n); /* the harder way to the same promise: the next access faults */
+			 n); /* more than asked for: the next access of any kind faults */
 }
 
 void view_zap(struct view *view, uint64_t page, uint64_t n)

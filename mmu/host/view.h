@@ -2,8 +2,8 @@
 /*
  * A view: a VA range in which others load and store (host threads, a guest), and which reaches exactly the frames
  * that its owner has let it reach. One linear mapping of home frames as long as pages sit at home (docs/design.md).
- * Owns the VMAs of the range. Its owner (hpte for the host view, window for a guest) decides every entry; for one page
- * calls must not overlap, for different pages they may. Knows no rights beyond read-only or writable.
+ * Owns the VMAs of the range. Its owner (hpte for the host view, window for a guest) decides every entry. Calls may
+ * overlap, for one page only those that map or make writable, with one frame. Knows no rights beyond read-only or writable.
  */
 #ifndef UMBRA_MMU_HOST_VIEW_H
 #define UMBRA_MMU_HOST_VIEW_H
@@ -19,6 +19,7 @@ struct view;
  * @pool and @u outlive the view. 0 or the errno of mmap or UFFDIO_REGISTER.
  */
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home);
+/* view_destroy - unmap it all; threads that wait for a page are woken, and fail. */
 void view_destroy(struct view *view);
 
 void *view_base(const struct view *view);

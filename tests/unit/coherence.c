@@ -15,11 +15,11 @@ UTEST(coherence, both_views_show_one_page)
 	struct rig r;
 
 	rig_up(&r, &(struct rig_opts){ .pages = 8 });
-	atomic_store(rig_word(r.host, 3, 8), 7);
-	check_eq(atomic_load(rig_word(r.guest, 3, 8)), 7);
-	atomic_store(rig_word(r.guest, 3, 16), 9);
-	check_eq(atomic_load(rig_word(r.host, 3, 16)), 9);
-	check_eq(atomic_load(rig_word(r.guest, 4, 0)), 0);
+	rig_store(rig_word(r.host, 3, 8), 7);
+	check_eq(rig_load(rig_word(r.guest, 3, 8)), 7);
+	rig_store(rig_word(r.guest, 3, 16), 9);
+	check_eq(rig_load(rig_word(r.host, 3, 16)), 9);
+	check_eq(rig_load(rig_word(r.guest, 4, 0)), 0);
 	rig_check(&r);
 	check_eq(r.window_fatal, 0);
 	check_eq(r.host_fatal, 0);
@@ -40,8 +40,7 @@ static void *count_up(void *arg)
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		for (int i = 0; i < 64; i++, c->done++)
-			atomic_fetch_add(rig_word(c->view, rig_random(&c->seed) % c->r->pages, 512),
-					 1);
+			rig_add(rig_word(c->view, rig_random(&c->seed) % c->r->pages, 512), 1);
 	}
 	return NULL;
 }
@@ -115,7 +114,7 @@ static void count_under(unsigned ops, const struct rig_opts *opts, unsigned chur
 	}
 	rig_check(&r);
 	for (uint64_t page = 0; page < r.pages; page++)
-		got += atomic_load(rig_word(r.guest, page, 512));
+		got += rig_load(rig_word(r.guest, page, 512));
 	check_eq(got, want);
 	check_eq(r.window_fatal, 0);
 	check_eq(r.host_fatal, 0);
