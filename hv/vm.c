@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -203,15 +202,14 @@ static int setup_memory(struct vm *vm, struct why *w)
 
 static int setup_image(struct vm *vm, uint64_t *entry, struct why *w)
 {
-	char path[PATH_MAX] = "";
+	const char *name = vm->opts->input ? vm->opts->input : "";
 	int err;
 
 	err = load_image(vm->ram, &vm->m, vm->m.image, entry, w->text, w->size);
 	if (err)
 		return err;
-	if (vm->opts->input)
-		snprintf(path, sizeof(path), "%s", vm->opts->input);
-	err = guest_fdt_write(vm->ram, &vm->m, vm->input.bytes, basename(path));
+	/* By the name the user gave: what the digest guest prints is then what xxh128sum would. */
+	err = guest_fdt_write(vm->ram, &vm->m, vm->input.bytes, name);
 	if (err)
 		return why_fail(w, err, "the guest's device tree: %s", strerror(-err));
 	err = cpu_setup_tables(vm->ram, &vm->m);
