@@ -5,68 +5,16 @@
  */
 #include "tests/test.h"
 
-#include <fcntl.h>
-#include <limits.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <string.h>
 
-#define MAX_ARGS 12
-
-/* What one call of umbra said. Files, not pipes: a child that says much must not block. */
-struct said {
-	int status;
-	char out[16384];
-	char err[16384];
-};
-
-static void slurp(FILE *f, char *buf, size_t size)
-{
-	size_t len;
-
-	rewind(f);
-	len = fread(buf, 1, size - 1, f);
-	buf[len] = '\0';
-	fclose(f);
-}
-
-/* Run umbra with the words of @line, which spaces separate. */
-static struct said *umbra(const char *line)
-{
-	static struct said said;
-	char path[PATH_MAX], words[1024], *argv[MAX_ARGS] = { path }, *rest = words;
-	posix_spawn_file_actions_t acts;
-	FILE *out = tmpfile(), *err = tmpfile();
-	int argc = 1, status;
-	pid_t pid;
-
-	check(out && err, "tmpfile");
-	snprintf(path, sizeof(path), "%s/umbra", test_build_dir());
-	snprintf(words, sizeof(words), "%s", line);
-	while (argc < MAX_ARGS - 1 && (argv[argc] = strsep(&rest, " ")))
-		argc += *argv[argc] != '\0';
-	argv[argc] = NULL;
-
-	check(!posix_spawn_file_actions_init(&acts), "spawn");
-	posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-	posix_spawn_file_actions_adddup2(&acts, fileno(out), STDOUT_FILENO);
-	posix_spawn_file_actions_adddup2(&acts, fileno(err), STDERR_FILENO);
-	check(!posix_spawn(&pid, path, &acts, NULL, argv, environ), "%s", path);
-	posix_spawn_file_actions_destroy(&acts);
-	check_eq(waitpid(pid, &status, 0), pid);
-	check(WIFEXITED(status), "umbra %s: signal %d", line, WTERMSIG(status));
-	said.status = WEXITSTATUS(status);
-	slurp(out, said.out, sizeof(said.out));
-	slurp(err, said.err, sizeof(said.err));
-	return &said;
-}
+#include "tests/umbra.h"
 
 /* Every message is a line "component: action: reason" on stderr. */
 static void check_refused(const char *line, int status, const char *says)
 {
-	const struct said *s = umbra(line);
+	const struct said *s = umbra("%s", line);
 
 	check(s->status == status, "umbra %s: exit status %d: %s", line, s->status, s->err);
 	check(strstr(s->err, says), "umbra %s: no \"%s\" in %s", line, says, s->err);
@@ -80,7 +28,7 @@ static void check_refused(const char *line, int status, const char *says)
 
 static void check_shown(const char *line, const char *says)
 {
-	const struct said *s = umbra(line);
+	const struct said *s = umbra("%s", line);
 
 	check(!s->status, "umbra %s: exit status %d: %s", line, s->status, s->err);
 	check(strstr(s->out, says), "umbra %s: no \"%s\" in %s", line, says, s->out);
@@ -175,26 +123,20 @@ UTEST(cli, doctor)
 /* The doctor on a host that is worse than this one. */
 UTEST(cli, doctor_on_a_bad_host)
 {
-	char shim[PATH_MAX];
 	const struct said *s;
 
-	snprintf(shim, sizeof(shim), "%s/tests/libinject.so", test_build_dir());
-	skip_if(access(shim, R_OK), "%s is not built", shim);
-	setenv("LD_PRELOAD", shim, 1);
-
-	setenv("INJECT", "open:/dev/kvm:ENOENT", 1);
+	umbra_inject("open:/dev/kvm:ENOENT");
 	s = umbra("doctor");
 	check_eq(s->status, 125);
 	check(strstr(s->out, "missing   kvm.open") && strstr(s->out, "fix: load kvm_intel"), "%s",
 	      s->out);
 
-	setenv("INJECT", "userfaultfd:EPERM,open:/dev/userfaultfd:EACCES", 1);
+	umbra_inject("userfaultfd:EPERM,open:/dev/userfaultfd:EACCES");
 	s = umbra("doctor");
 	check_eq(s->status, 125);
 	check(strstr(s->out, "missing   uffd.open") &&
 		      strstr(s->out, "vm.unprivileged_userfaultfd=1"),
 	      "%s", s->out);
 
-	unsetenv("INJECT");
-	unsetenv("LD_PRELOAD");
+	umbra_inject(NULL);
 }
