@@ -108,6 +108,13 @@ static inline uint64_t rig_add(_Atomic uint64_t *word, uint64_t value)
 	return value;
 }
 
+/*
+ * What a vCPU does when its access fails: if the window was in a gap (window_repoints()), wait and try again. Else it
+ * ends the test's process: the window was shut.
+ */
+uint64_t rig_guest_add(struct rig *r, _Atomic uint64_t *word, uint64_t value);
+void rig_guest_store(struct rig *r, _Atomic uint64_t *word, uint64_t value);
+
 /* The range of pages as host addresses. */
 static inline hva_t rig_hva(const struct rig *r, uint64_t page)
 {

@@ -117,18 +117,35 @@ int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, ui
 	return 0;
 }
 
+/*
+ * Stores of host threads must not meet the gap: a page that can only be shown read-only through it is taken for stored
+ * to at once, and shown writable.
+ */
+static uint64_t avoid_gap(struct region *r, uint64_t page)
+{
+	uint64_t entry = hpte_read(r, page);
+
+	if ((r->prot & HOSTMM_PROT_WRITE) && !(entry & HPTE_WRITE) &&
+	    view_has_gap(r->view, page, hpte_fn(entry))) {
+		entry |= HPTE_WRITE;
+		hpte_set(r, page, entry);
+	}
+	return entry;
+}
+
 /* Can the view take @page in one run behind a page with entry @prev? */
 static bool extends_run(struct region *r, uint64_t page, uint64_t prev)
 {
 	uint64_t entry = hpte_read(r, page);
 
-	return (entry & HPTE_PRESENT) && !(entry & HPTE_VIEW) &&
-	       hpte_fn(entry) == hpte_fn(prev) + 1 && (entry & HPTE_WRITE) == (prev & HPTE_WRITE);
+	if (!(entry & HPTE_PRESENT) || (entry & HPTE_VIEW) || hpte_fn(entry) != hpte_fn(prev) + 1)
+		return false;
+	return (avoid_gap(r, page) & HPTE_WRITE) == (prev & HPTE_WRITE);
 }
 
 int hpte_show(struct region *r, uint64_t page)
 {
-	uint64_t entry = hpte_read(r, page);
+	uint64_t entry = avoid_gap(r, page);
 	uint64_t limit = min_u64((page / SHOW_AROUND + 1) * SHOW_AROUND, region_pages(r));
 	uint64_t n = 1;
 	int rc = 0;
@@ -153,12 +170,16 @@ int hpte_show(struct region *r, uint64_t page)
 void hpte_wait_idle(struct region *r, uint64_t page, uint64_t end)
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
+	uint64_t i = page;
 
-	while (page < end)
-		if (hpte_read(r, page) & HPTE_BUSY)
+	while (i < end) {
+		if (hpte_read(r, i) & HPTE_BUSY) {
 			cond_wait(&chunk->page_in_done, &chunk->lock);
-		else
-			page++;
+			i = page; /* those before may have become busy meanwhile */
+		} else {
+			i++;
+		}
+	}
 }
 
 void hpte_hide(struct region *r, uint64_t page, uint64_t end)

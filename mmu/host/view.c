@@ -261,6 +261,20 @@ int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writabl
 	return 0;
 }
 
+bool view_has_gap(struct view *view, uint64_t page, fn_t fn)
+{
+	bool gap;
+
+	if (!is_simple(view, false))
+		return true;
+	if (fn == view->home + page && !sync_load_acquire(&view->foreign))
+		return false;
+	lock_acquire(&view->repoint);
+	gap = !shows_frame(view, page, fn);
+	lock_release(&view->repoint);
+	return gap;
+}
+
 int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 {
 	int rc;

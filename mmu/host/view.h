@@ -34,6 +34,12 @@ uint64_t view_pages(const struct view *view);
 int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable);
 
 /*
+ * view_has_gap - would view_map(.., fn, false) of @page pass through a state in which stores fail (docs/design.md, "The
+ * gap")? For an owner whose users cannot repeat a store. The caller excludes calls that map the page.
+ */
+bool view_has_gap(struct view *view, uint64_t page, fn_t fn);
+
+/*
  * view_make_writable - drop the write protection of pages that view_map() or view_wrprotect() left read-only.
  * view_wrprotect - on return no thread can write the pages; reads go on. Kernel: change_protection() and its flush.
  * view_zap - on return the pages reach nothing, and no thread has a translation left. Kernel: zap_page_range().

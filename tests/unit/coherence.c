@@ -39,8 +39,15 @@ static void *count_up(void *arg)
 	struct counter *c = arg;
 
 	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		for (int i = 0; i < 64; i++, c->done++)
-			rig_add(rig_word(c->view, rig_random(&c->seed) % c->r->pages, 512), 1);
+		for (int i = 0; i < 64; i++, c->done++) {
+			_Atomic uint64_t *word = rig_word(c->view,
+							  rig_random(&c->seed) % c->r->pages, 512);
+
+			if (c->view == c->r->guest)
+				rig_guest_add(c->r, word, 1);
+			else
+				rig_add(word, 1);
+		}
 	}
 	return NULL;
 }
@@ -140,4 +147,55 @@ UTEST(coherence, sum_is_exact_under_everything)
 {
 	count_under(OP_ZAP | OP_WRPROTECT | OP_AWAY | OP_HOME,
 		    &(struct rig_opts){ .pages = 24, .canary = true }, 2);
+}
+
+/*
+ * A host thread cannot repeat a store that fails, as a vCPU does: the host view has no gap. Reads bring the page back
+ * read-only after each wrprotect and move; stores must never notice.
+ */
+struct mixed {
+	struct rig *r;
+	uint64_t stores, loads;
+	bool store;
+};
+
+static void *mixed_access(void *arg)
+{
+	struct mixed *m = arg;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		if (m->store)
+			rig_store(rig_word(m->r->host, 1, 0), ++m->stores);
+		else
+			m->loads += rig_load(rig_word(m->r->host, 1, 0)) != 0;
+	}
+	return NULL;
+}
+
+UTEST(coherence, host_stores_meet_no_gap)
+{
+	struct mixed mixed[2];
+	pthread_t t[2];
+	double until;
+	struct rig r;
+
+	rig_up(&r, &(struct rig_opts){ .pages = 4 });
+	atomic_store(&stop, false);
+	for (int i = 0; i < 2; i++) {
+		mixed[i] = (struct mixed){ .r = &r, .store = i };
+		t[i] = rig_thread(mixed_access, &mixed[i]);
+	}
+	until = rig_now() + rig_seconds(0.7);
+	for (unsigned i = 0; rig_now() < until; i++) {
+		check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 1), rig_hva(&r, 2)), 0);
+		check_eq(hostmm_migrate(r.mm, rig_hva(&r, 1), rig_hva(&r, 2),
+					i % 2 ? HOSTMM_MIGRATE_HOME : HOSTMM_MIGRATE_AWAY),
+			 0);
+	}
+	atomic_store(&stop, true);
+	for (int i = 0; i < 2; i++)
+		rig_join(t[i]);
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), mixed[1].stores);
+	rig_check(&r);
+	rig_down(&r);
 }
