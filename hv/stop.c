@@ -56,6 +56,9 @@ bool stop_sleep(struct stop *stop, uint64_t ns)
 {
 	struct timespec until;
 
+	/* A wait until now still costs a trip through the scheduler. */
+	if (!ns)
+		return stop_is_set(stop);
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	if (ns != UINT64_MAX) {
 		ns += (uint64_t)until.tv_nsec;
