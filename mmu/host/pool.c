@@ -56,7 +56,7 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 	struct pool *pool;
 	int rc;
 
-	if (!frames || frames > (uint64_t)1 << 32)
+	if (!frames || frames >= (uint64_t)1 << 32)
 		return -EINVAL;
 	pool = calloc(1, sizeof(*pool));
 	if (!pool)
@@ -214,13 +214,20 @@ void pool_unreserve(struct pool *pool, fn_t first, uint64_t n)
 	lock_release(&pool->lock);
 }
 
+/* A frame that its region gave back may still have a slow reader: keep it aside while looking for another. */
 int pool_alloc_loose(struct pool *pool, fn_t *fn)
 {
+	fn_t used;
 	int rc = reserve_top(pool, fn);
 
 	if (rc)
 		return rc;
-	bug_on(!pool_get_unless_used(pool, *fn));
+	if (!pool_get_unless_used(pool, *fn)) {
+		used = *fn;
+		rc = pool_alloc_loose(pool, fn);
+		pool_unreserve(pool, used, 1);
+		return rc;
+	}
 	atomic_fetch_or_explicit(&pool->frames[*fn].flags, FRAME_LOOSE, memory_order_relaxed);
 	return 0;
 }

@@ -14,7 +14,7 @@ struct pool;
 /*
  * pool_create - make a pool of @frames frames; memory is taken from the system only as frames are filled.
  * @canary: freed frames keep their memory, filled with POOL_CANARY, so that a late reader is caught.
- * 0, -EINVAL (no frames, or more than 2^32), -ENOMEM, or the errno of memfd_create, ftruncate or mmap.
+ * 0, -EINVAL (no frames, or 2^32 and more), -ENOMEM, or the errno of memfd_create, ftruncate or mmap.
  */
 int pool_create(struct pool **out, uint64_t frames, bool canary);
 
@@ -31,7 +31,8 @@ void *pool_direct(const struct pool *pool, fn_t fn);
 
 /*
  * pool_reserve - take @n consecutive frames out of the pool, without memory and without a reference.
- * pool_unreserve - give them back; none may have a reference (bug). Both take pool->lock.
+ * pool_unreserve - give them back. One that somebody still references is handed out again only as a reservation, or
+ * after its last reference. Both take pool->lock.
  * 0, -EINVAL for none, -ENOSPC when no run of @n frames is left.
  */
 int pool_reserve(struct pool *pool, uint64_t n, fn_t *first);
