@@ -38,22 +38,25 @@ static struct around_stream *find_stream(struct around *around, gfn_t gfn)
 	return oldest;
 }
 
-/* 1 page for a fault out of the blue, then 4, 16, 64, 256, 512 as the faults run on. */
-static uint64_t stream_pages(struct around *around, gfn_t gfn)
+/*
+ * Where the batch for a fault at @gfn ends: 1 page for one out of the blue, then 4, 16, 64, 256, 512 as the faults run
+ * on. It ends at a multiple of the largest batch, so that batches stay within one table.
+ */
+static gfn_t stream_end(struct around *around, gfn_t gfn)
 {
+	gfn_t end, stop = (gfn / AROUND_MAX + 1) * AROUND_MAX;
 	struct around_stream *s;
-	uint64_t pages;
 
 	lock_acquire(&around->lock);
 	s = find_stream(around, gfn);
 	s->pages = s->pages ? s->pages * AROUND_GROWTH : 1;
 	if (s->pages > AROUND_MAX)
 		s->pages = AROUND_MAX;
-	s->next = gfn + s->pages;
+	end = min_u64(gfn + s->pages, stop);
+	s->next = end;
 	s->used = ++around->clock;
-	pages = s->pages;
 	lock_release(&around->lock);
-	return pages;
+	return end;
 }
 
 struct around_block around_block(struct around *around, gfn_t gfn, gfn_t first, gfn_t last)
@@ -65,14 +68,12 @@ struct around_block around_block(struct around *around, gfn_t gfn, gfn_t first, 
 	if (around->fixed) {
 		block.ahead = block.end - gfn - 1;
 	} else {
-		block.ahead = stream_pages(around, gfn) - 1;
-		if (block.ahead) {
-			/* A run ends at a multiple of the largest batch, so that batches stay within one table. */
-			gfn_t stop = (gfn / AROUND_MAX + 1) * AROUND_MAX;
+		gfn_t end = stream_end(around, gfn);
 
+		block.ahead = end - gfn - 1;
+		if (block.ahead) {
 			block.start = gfn;
-			block.end = min_u64(gfn + 1 + block.ahead, stop);
-			block.ahead = block.end - gfn - 1;
+			block.end = end;
 		}
 	}
 	block.start = max_u64(block.start, first);
