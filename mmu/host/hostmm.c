@@ -51,6 +51,8 @@ static void fault_thread_died(void *ctx, int error)
 {
 	struct hostmm *mm = ctx;
 
+	/* Before the lock: a region that comes later sees it. */
+	sync_store(&mm->dead, true);
 	rwlock_read_acquire(&mm->mmap_lock);
 	for (struct region *r = mm->regions; r; r = r->next)
 		view_shut(r->view);
@@ -107,6 +109,16 @@ void hostmm_destroy(struct hostmm *mm)
 struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm)
 {
 	return &mm->subscriptions;
+}
+
+int hostmm_subscribe(struct hostmm *mm, struct mmu_notifier *mn)
+{
+	int rc;
+
+	rwlock_write_acquire(&mm->mmap_lock);
+	rc = mmu_notifier_register(mn, &mm->subscriptions);
+	rwlock_write_release(&mm->mmap_lock);
+	return rc;
 }
 
 struct pool *hostmm_pool(struct hostmm *mm)
@@ -168,7 +180,8 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 	fn_t home;
 	int rc;
 
-	if (!(prot & HOSTMM_PROT_READ) || (pager && !pager->fill))
+	if (!(prot & HOSTMM_PROT_READ) || (prot & ~(HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)) ||
+	    (pager && !pager->fill))
 		return -EINVAL;
 	rc = pool_reserve(mm->pool, npages, &home);
 	if (rc)
@@ -187,8 +200,10 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 		;
 	r->next = *link;
 	*link = r;
-	rwlock_write_release(&mm->mmap_lock);
+	if (sync_load(&mm->dead))
+		view_shut(r->view);
 	*hva = r->start;
+	rwlock_write_release(&mm->mmap_lock);
 	return 0;
 }
 

@@ -47,6 +47,11 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 void hostmm_destroy(struct hostmm *mm);
 
 struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm);
+/*
+ * hostmm_subscribe - mmu_notifier_register() while no bracket is open, so that @mn sees each one whole.
+ * Takes mmap_lock for writing. 0, -EINVAL without ops. Undone by mmu_notifier_unregister().
+ */
+int hostmm_subscribe(struct hostmm *mm, struct mmu_notifier *mn);
 struct pool *hostmm_pool(struct hostmm *mm);
 void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats);
 
@@ -66,7 +71,8 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva);
  *
  * hostmm_discard - drop contents: the next access finds what the pager gives (CLEAR). Kernel: MADV_DONTNEED.
  * hostmm_zap - drop translations, keep contents (CLEAR). Kernel: try_to_unmap() of a page that stays.
- * hostmm_wrprotect - the next store to each page faults (PROTECTION_PAGE). Kernel: page_mkclean().
+ * hostmm_wrprotect - the next store to each page faults (PROTECTION_PAGE), or is taken for done when a host thread
+ *	reads a page that has moved: never missed, sometimes early. Kernel: page_mkclean().
  * hostmm_migrate - move contents to frames of no region, or home again (CLEAR). Pages not present stay so;
  *	one that cannot go home (its home frame is still referenced) stays. -ENOSPC when the pool has no frame left:
  *	pages before that one have moved. Kernel: migrate_pages().

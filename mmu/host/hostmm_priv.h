@@ -22,7 +22,8 @@ struct hostmm {
 	struct fault_threads *threads; /* [I] */
 	struct mmu_notifier_subscriptions subscriptions;
 	struct rwlock mmap_lock;
-	struct region *regions;						    /* [m] by address */
+	struct region *regions; /* [m] by address */
+	atomic_bool dead;	/* [a] a fault thread has died */
 	_Atomic uint64_t view_faults, discards, wrprotects, migrates, zaps; /* [a] */
 	_Atomic uint64_t page_ins, pages_in; /* [a] of regions that are gone */
 };

@@ -27,7 +27,7 @@ uint64_t ept_peek(struct ept *ept, gfn_t gfn);
 
 /*
  * ept_populate - make the tables down to level 1 exist for [gfn, end), so that ept_install() cannot run out of
- * memory in the middle. mmu_lock held either way. 0 or -ENOMEM. Kernel: topping up the memory caches.
+ * memory in the middle. Needs no lock: tables are only ever added. 0 or -ENOMEM. Kernel: topping up the memory caches.
  */
 int ept_populate(struct ept *ept, gfn_t gfn, gfn_t end);
 

@@ -34,7 +34,7 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	rwlock_init(&sh->mmu_lock);
 	around_init(&sh->around, around);
 	sh->mn.ops = &shadow_notifier_ops;
-	rc = mmu_notifier_register(&sh->mn, hostmm_subscriptions(mm));
+	rc = hostmm_subscribe(mm, &sh->mn);
 	bug_on(rc);
 	*out = sh;
 	return 0;

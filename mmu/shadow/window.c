@@ -142,11 +142,11 @@ static void resolve_window_fault(void *ctx, uint64_t addr, bool write)
 	gpa_t gpa = addr_to_gpa(window, addr);
 	int rc;
 
-	/* A slot that went away took its waiters along. */
 	if (gpa == GPA_NONE)
 		return;
 	rc = shadow_fault(window->shadow, gpa >> PAGE_SHIFT, write);
-	if (rc == -ENXIO && addr_to_gpa(window, addr) == GPA_NONE)
+	/* No slot, but a pane: the slot has just been removed. view_destroy() wakes who waits, and it fails. */
+	if (rc == -ENXIO)
 		return;
 	if (rc < 0)
 		fail(window, gpa, write, rc);
