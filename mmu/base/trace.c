@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "mmu/base/addr.h"
+
 const struct trace_event_info trace_event_info[TRACE_EVENT_COUNT] = {
 #define TRACE_INFO(name, a, b, c) { #name, { a, b, c } },
 	TRACE_EVENTS(TRACE_INFO)
@@ -61,21 +63,26 @@ static uint32_t trace_tid(void)
 void trace_emit_slow(enum trace_event event, uint64_t start_ns, uint64_t a, uint64_t b, uint64_t c)
 {
 	uint64_t now = trace_now();
+
+	/* Acquire: pairs with trace_start(), whose ring this is. */
+	if (!atomic_load_explicit(&trace_on, memory_order_acquire))
+		return;
+
 	uint64_t serial = atomic_fetch_add_explicit(&ring_next, 1, memory_order_relaxed);
 	struct trace_record *r = &ring[serial & ring_mask];
 
 	/* Pairs with the two loads of serial in trace_for_each(): a record in the making has none. */
 	atomic_store_explicit(&r->serial, 0, memory_order_relaxed);
 	atomic_thread_fence(memory_order_release);
-	r->ns = start_ns ? start_ns : now;
-	r->duration_ns = start_ns ? (uint32_t)(now - start_ns > UINT32_MAX ? UINT32_MAX
-									   : now - start_ns)
-				  : 0;
-	r->tid = trace_tid();
-	r->event = event;
-	r->arg[0] = a;
-	r->arg[1] = b;
-	r->arg[2] = c;
+	__atomic_store_n(&r->ns, start_ns ? start_ns : now, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->duration_ns,
+			 (uint32_t)min_u64(start_ns ? now - start_ns : 0, UINT32_MAX),
+			 __ATOMIC_RELAXED);
+	__atomic_store_n(&r->tid, trace_tid(), __ATOMIC_RELAXED);
+	__atomic_store_n(&r->event, event, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->arg[0], a, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->arg[1], b, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->arg[2], c, __ATOMIC_RELAXED);
 	atomic_store_explicit(&r->serial, serial + 1, memory_order_release);
 }
 
@@ -94,12 +101,12 @@ uint64_t trace_for_each(void (*visit)(const struct trace_record *, void *ctx), v
 
 		if (atomic_load_explicit(&r->serial, memory_order_acquire) != i + 1)
 			continue;
-		copy.ns = r->ns;
-		copy.duration_ns = r->duration_ns;
-		copy.tid = r->tid;
-		copy.event = r->event;
+		copy.ns = __atomic_load_n(&r->ns, __ATOMIC_RELAXED);
+		copy.duration_ns = __atomic_load_n(&r->duration_ns, __ATOMIC_RELAXED);
+		copy.tid = __atomic_load_n(&r->tid, __ATOMIC_RELAXED);
+		copy.event = __atomic_load_n(&r->event, __ATOMIC_RELAXED);
 		for (unsigned k = 0; k < 3; k++)
-			copy.arg[k] = r->arg[k];
+			copy.arg[k] = __atomic_load_n(&r->arg[k], __ATOMIC_RELAXED);
 		atomic_thread_fence(memory_order_acquire);
 		if (atomic_load_explicit(&r->serial, memory_order_relaxed) != i + 1)
 			continue;
