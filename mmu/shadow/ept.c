@@ -17,8 +17,8 @@ static_assert(sizeof(struct ept_page) == PAGE_SIZE, "a table is one page");
 struct ept_iter {
 	gfn_t gfn, end;
 	int level;
-	struct ept_page
-		*table[SPTE_LEVELS + 1]; /* [level] the table whose entries have that level */
+	uint64_t spte;				 /* the entry as iter_down() last saw it */
+	struct ept_page *table[SPTE_LEVELS + 1]; /* [level] whose entries have that level */
 };
 
 bool spte_check_change(uint64_t old, uint64_t new, int level)
@@ -142,12 +142,12 @@ static _Atomic uint64_t *iter_entry(struct ept_iter *it)
 /* Step 2: descend through a present table entry. False at a leaf, at nothing, or at the bottom. */
 static bool iter_down(struct ept_iter *it)
 {
-	uint64_t spte = spte_read(iter_entry(it));
-
-	if (it->level == SPTE_LEVEL_4K || !spte_is_present(spte) || spte_is_leaf(spte, it->level))
+	it->spte = spte_read(iter_entry(it));
+	if (it->level == SPTE_LEVEL_4K || !spte_is_present(it->spte) ||
+	    spte_is_leaf(it->spte, it->level))
 		return false;
 	it->level--;
-	it->table[it->level] = spte_child(spte);
+	it->table[it->level] = spte_child(it->spte);
 	return true;
 }
 
@@ -165,13 +165,11 @@ static bool iter_next(struct ept_iter *it)
 uint64_t ept_peek(struct ept *ept, gfn_t gfn)
 {
 	struct ept_iter it;
-	uint64_t spte;
 
 	iter_start(&it, ept, gfn, gfn + 1);
 	while (iter_down(&it))
 		;
-	spte = spte_read(iter_entry(&it));
-	return spte_is_leaf(spte, it.level) ? spte : SPTE_NONE;
+	return spte_is_leaf(it.spte, it.level) ? it.spte : SPTE_NONE;
 }
 
 /* Link a new table under the entry, unless another installer has just done so. */
@@ -226,7 +224,8 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
 	do {
 		while (iter_down(&it))
 			;
-		if (!spte_is_present(spte_read(iter_entry(&it))))
+		/* Read once: what was nothing may be a table now, linked by ept_populate() under no lock. */
+		if (!spte_is_present(it.spte))
 			continue;
 		spte_write_excl(ept, iter_entry(&it), SPTE_NONE, it.level);
 		if (!span.count++)
@@ -245,12 +244,9 @@ void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 		return;
 	iter_start(&it, ept, gfn, end);
 	do {
-		uint64_t spte;
-
 		while (iter_down(&it))
 			;
-		spte = spte_read(iter_entry(&it));
-		if (spte_is_present(spte))
-			visit(ctx, it.gfn, spte);
+		if (spte_is_present(it.spte))
+			visit(ctx, it.gfn, it.spte);
 	} while (iter_next(&it));
 }
