@@ -9,6 +9,7 @@
 #define UMBRA_TESTS_RIG_H
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -123,6 +124,13 @@ static inline hva_t rig_hva(const struct rig *r, uint64_t page)
 
 /* The leaf of the table, the frame that the host has: FN_NONE for none. */
 fn_t rig_frame(struct rig *r, uint64_t page);
+
+/* Wait for a complaint: it comes after the access has failed. */
+static inline void rig_wait(const atomic_uint *fatal)
+{
+	while (!atomic_load(fatal))
+		sched_yield();
+}
 
 /* Fails the test unless table, slots and hptes agree. Nothing may be under way. */
 void rig_check(struct rig *r);

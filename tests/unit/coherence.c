@@ -2,6 +2,7 @@
 /* Host threads and window threads on the same pages while these are taken away: no store is lost. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tests/rig.h"
 #include "tests/test.h"
@@ -198,4 +199,128 @@ UTEST(coherence, host_stores_meet_no_gap)
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), mixed[1].stores);
 	rig_check(&r);
 	rig_down(&r);
+}
+
+/*
+ * Discards with a pager: the store keeps a version for each page, a page that comes back has the version of then. An
+ * update raises the version, writes it through the host view, and publishes it as the floor. Whoever reads the floor
+ * and then the page, through either view, finds no older version, and never a dead frame.
+ */
+#define VERSIONS 24
+
+static struct {
+	_Atomic uint64_t version[VERSIONS], floor[VERSIONS];
+} store;
+
+static int store_fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
+{
+	(void)ctx;
+	memset(dst, 0, npages << PAGE_SHIFT);
+	for (uint64_t i = 0; i < npages; i++)
+		*(uint64_t *)((char *)dst + (i << PAGE_SHIFT)) =
+			atomic_load(&store.version[page + i]);
+	return 0;
+}
+
+static const struct pager_ops store_ops = { .fill = store_fill };
+
+struct reader {
+	char *view;
+	uint64_t seed, reads;
+};
+
+static void *read_versions(void *arg)
+{
+	uint64_t largest[VERSIONS] = { 0 };
+	struct reader *reader = arg;
+
+	for (; !atomic_load_explicit(&stop, memory_order_relaxed); reader->reads++) {
+		uint64_t page = rig_random(&reader->seed) % VERSIONS;
+		uint64_t floor = atomic_load(&store.floor[page]);
+		uint64_t version = rig_load(rig_word(reader->view, page, 0));
+
+		if (floor < largest[page])
+			floor = largest[page];
+		/* The canary is larger than any version. */
+		if (version < floor || version > atomic_load(&store.version[page])) {
+			expect(version >= floor && version != POOL_CANARY,
+			       "page %lu: version %#lx, floor %lu", page, version, floor);
+			break;
+		}
+		largest[page] = version;
+	}
+	return NULL;
+}
+
+static void *update_versions(void *arg)
+{
+	struct rig *r = arg;
+	uint64_t seed = 4242;
+
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
+		uint64_t page = rig_random(&seed) % VERSIONS;
+		uint64_t version = atomic_fetch_add(&store.version[page], 1) + 1;
+
+		rig_store(rig_word(r->host, page, 0), version);
+		atomic_store(&store.floor[page], version);
+	}
+	return NULL;
+}
+
+static void read_under_discard(unsigned around)
+{
+	struct reader reader[4];
+	pthread_t t[4], update;
+	uint64_t seed = 31;
+	unsigned rounds = 0;
+	double until;
+	struct rig r;
+
+	memset(&store, 0, sizeof(store));
+	rig_up(&r, &(struct rig_opts){ .pages = VERSIONS,
+				       .canary = true,
+				       .around = around,
+				       .pager = &store_ops });
+	atomic_store(&stop, false);
+	for (unsigned i = 0; i < 4; i++) {
+		reader[i] = (struct reader){ .view = i % 2 ? r.guest : r.host, .seed = i + 9 };
+		t[i] = rig_thread(read_versions, &reader[i]);
+	}
+	update = rig_thread(update_versions, &r);
+	for (until = rig_now() + rig_seconds(0.7); rig_now() < until; rounds++) {
+		uint64_t first = rig_random(&seed) % VERSIONS;
+		uint64_t n = 1 + rig_random(&seed) % (VERSIONS - first);
+		hva_t start = rig_hva(&r, first), end = rig_hva(&r, first + n);
+
+		switch (rig_random(&seed) % 4) {
+		case 0:
+			check_eq(hostmm_migrate(r.mm, start, end, HOSTMM_MIGRATE_AWAY), 0);
+			break;
+		case 1:
+			check_eq(hostmm_migrate(r.mm, start, end, HOSTMM_MIGRATE_HOME), 0);
+			break;
+		default:
+			check_eq(hostmm_discard(r.mm, start, end), 0);
+		}
+	}
+	atomic_store(&stop, true);
+	rig_join(update);
+	for (unsigned i = 0; i < 4; i++) {
+		rig_join(t[i]);
+		check(reader[i].reads > 100, "%lu reads", reader[i].reads);
+	}
+	check(rounds > 100, "%u rounds", rounds);
+	rig_check(&r);
+	check(!r.window_fatal && !r.host_fatal);
+	rig_down(&r);
+}
+
+UTEST(coherence, no_version_is_older_than_its_floor)
+{
+	read_under_discard(0);
+}
+
+UTEST(coherence, no_version_is_older_than_its_floor_with_pages_around)
+{
+	read_under_discard(16);
 }

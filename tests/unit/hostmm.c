@@ -331,11 +331,11 @@ UTEST(hostmm, a_pager_that_fails_is_an_error_not_zeros, .init = up_store, .fini 
 	/* An access through a view cannot be told of an error: the view is shut. */
 	atomic_store(&store.error, -EIO);
 	check(!rig_try_load(rig_word(r.host, 9, 0), &value));
-	check_eq(r.host_fatal, 1);
+	rig_wait(&r.host_fatal);
 	check_eq(r.host_error, EIO);
 	check(!rig_try_load(rig_word(r.host, 1, 0), &value));
 	check(!rig_try_load(rig_word(r.guest, 9, 0), &value));
-	check_eq(r.window_fatal, 1);
+	rig_wait(&r.window_fatal);
 	check_eq(r.window_error, -EIO);
 	check_eq(hostmm_read(r.mm, rig_hva(&r, 1), &value, 8), 0);
 }

@@ -165,6 +165,7 @@ UTEST(shadow, a_read_only_slot_is_read_only)
 	check_eq(value, 7);
 	rig_check(&r);
 	check(!rig_try_store(rig_word(r.guest, 2, 0), 8));
+	rig_wait(&r.window_fatal);
 	check_eq(r.window_error, -EACCES);
 	check_eq(rig_load(rig_word(r.host, 2, 0)), 7);
 	down();
@@ -593,7 +594,7 @@ UTEST(shadow, a_backend_that_fails_closes_the_window)
 	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3), SPTE_NONE);
 	check_eq(r.window_fatal, 0);
 	check(!rig_try_load(rig_word(r.guest, 3, 0), &value));
-	check_eq(r.window_fatal, 1);
+	rig_wait(&r.window_fatal);
 	check_eq(r.window_error, -ENOMEM);
 	r.map_error = 0;
 	for (uint64_t page = 0; page < 32; page++)
