@@ -55,7 +55,7 @@ static void call_ends(const struct mmu_notifier_range *range)
 			mn->ops->invalidate_range_end(mn, range);
 }
 
-int mmu_notifier_invalidate_range_start(const struct mmu_notifier_range *range)
+int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 {
 	struct mmu_notifier *mn;
 	int result = 0;
@@ -80,7 +80,7 @@ int mmu_notifier_invalidate_range_start(const struct mmu_notifier_range *range)
 	return result;
 }
 
-void mmu_notifier_invalidate_range_end(const struct mmu_notifier_range *range)
+void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
 	sync_rcu_read_lock();
 	call_ends(range);
