@@ -8,7 +8,7 @@
 #
 # A source file is found by its place: mmu/*/*.c make libumbra, hv/*.c umbra, guest/* guest.elf, each of
 # tests/unit/*.c and tests/kvm/*.c a test binary, tests/bench/*.c umbra-bench. A tests/unit/fake_*.c is not
-# a test: it stands in for a part of umbra in every test that calls one of its functions.
+# a test: it stands in for a part of umbra in every test that calls one of its functions. tests/race/ is umbra-race.
 
 VERSION   := 0.1.0
 SOVERSION := 0
@@ -68,8 +68,14 @@ AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
+# The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
+RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/shadow/window.c,\
+	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
+RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
+RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
+
 # The library's interface: these headers are installed, and what they declare the shared library shows.
-PRIVATE := %_priv.h %_compat.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
+PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/around.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
@@ -92,9 +98,9 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run bench test test-unit check-asan check-tsan check-clang check-install install uninstall clean 	help lint lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy 	deps deps-test deps-lint FORCE
+.PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install install uninstall clean 	help lint lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy 	deps deps-test deps-lint FORCE
 
-all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH)
+all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(RACE)
 
 # ---- Compile and link ------------------------------------------------------------------------------------
 
@@ -102,6 +108,10 @@ $(TEST_OBJ) $(AID_OBJ) $(FAKE_OBJ): | deps-test
 $(OBJ): $(B)/%.o: %.c $(B)/.flags | deps
 	@mkdir -p $(@D); $(call say,CC,$<)
 	$(Q)$(COMPILE) -MMD -MP -c -o $@ $<
+
+$(RACE_OBJ): $(B)/race/%.o: %.c $(B)/.flags | deps
+	@mkdir -p $(@D); $(call say,RACE,$<)
+	$(Q)$(COMPILE) -DUMBRA_EXPLORER -MMD -MP -c -o $@ $<
 
 $(GUEST_OBJ): $(B)/.flags | deps
 $(B)/guest/%.o: guest/%.c
@@ -131,6 +141,11 @@ $(UMBRA) $(BENCH) $(TESTS):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
+# Its heap gives an allocation the same address in every run, and never gives it twice.
+$(RACE): $(RACE_OBJ)
+	@$(call say,LD)
+	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free,-Wl,--wrap=$f) -o $@ $^
+
 # Preloaded into programs of any profile, so it must not need a sanitizer's runtime itself.
 $(SHIM_OBJ): OPT := -O2
 $(SHIM): $(SHIM_OBJ)
@@ -154,7 +169,7 @@ $(B)/.flags: FORCE
 	@mkdir -p $(@D); echo '$(subst ','\'',$(COMPILE) $(LDFLAGS) $(GUEST_FLAGS) $(value GUEST_REGS) $(GUEST_LINK))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
--include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d)
+-include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(RACE_OBJ:.o=.d)
 
 # ---- Packages: look first, call apt-get only for what is missing -----------------------------------------
 
@@ -181,6 +196,9 @@ run: all
 bench: all
 	@$(BENCH) $(ARGS)
 
+race: $(RACE)
+	@$(RACE) all $(ARGS)
+
 test: all $(TESTS) $(SHIM)
 	@tests/run.sh $(TESTS)
 
@@ -198,7 +216,7 @@ check-install: all | deps-test
 
 # ---- Lint ------------------------------------------------------------------------------------------------
 
-C_FILES := $(wildcard mmu/*/*.c hv/*.c guest/*.c tests/*.c tests/*/*.c)
+C_FILES := $(wildcard mmu/*/*.c hv/*.c guest/*.c tests/*.c tests/*/*.c tests/race/scenarios/*.c)
 H_FILES := $(wildcard mmu/*/*.h hv/*.h guest/*.h tests/*.h tests/*/*.h)
 TIDY    := $(C_FILES:%.c=$(B)/lint/%.tidy)
 MAN     := $(wildcard docs/*.1 docs/man/*.1)
@@ -217,7 +235,8 @@ lint-format: | deps-lint
 lint-headers: | deps-lint
 	@$(call say,HEADERS,$(words $(H_FILES)) files)
 	$(Q)for h in $(H_FILES); do \
-		echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) -std=gnu17 $(WARN) -fsyntax-only -xc - || exit; done
+		case $$h in *race/*|*explore*) x=-DUMBRA_EXPLORER;; *) x=;; esac; \
+		echo "#include \"$$h\"" | $(CC) $(CPPFLAGS) $$x -std=gnu17 $(WARN) -fsyntax-only -xc - || exit; done
 	$(Q)for h in $(PUBLIC); do printf 'extern "C" {\n#include "%s"\n}\n' $$h | \
 		clang++ $(CPPFLAGS) -std=gnu++17 -Wall $(WERROR) -fsyntax-only -xc++ - || exit; done
 
@@ -238,7 +257,10 @@ lint-cppcheck: | deps-lint
 
 # Once per file, again when the file, a header of it or the checks change: the object knows its headers.
 lint-tidy: $(TIDY)
-$(TIDY): $(B)/lint/%.tidy: $(B)/%.o $(wildcard .clang-tidy */.clang-tidy */*/.clang-tidy) | deps-lint
+$(B)/lint/tests/race/%.tidy: CPPFLAGS += -DUMBRA_EXPLORER
+$(B)/lint/tests/race/%.tidy: $(B)/race/tests/race/%.o
+$(filter-out $(B)/lint/tests/race/%,$(TIDY)): $(B)/lint/%.tidy: $(B)/%.o
+$(TIDY): $(B)/lint/%.tidy: %.c $(wildcard .clang-tidy */.clang-tidy */*/.clang-tidy) | deps-lint
 	@mkdir -p $(@D); $(call say,TIDY,$*.c)
 	$(Q)clang-tidy --quiet $*.c -- $(if $(filter guest/%,$*),$(GUEST_FLAGS),$(CPPFLAGS) $(BASE)) >$@.log 2>/dev/null \
 		|| { cat $@.log; exit 1; }
@@ -286,4 +308,5 @@ help:
 	'  check-install  install into a scratch directory and build a program against it' \
 	'  lint           includes, format, headers, .dts, man page, cppcheck, clang-tidy' \
 	'  bench          umbra-bench ARGS="demand --json"' \
+	'  race           every scenario of the race explorer under every schedule' \
 	'  install, uninstall, clean'

@@ -2,10 +2,14 @@
 /*
  * Locks that know their holder, conditions, protocol atomics and RCU: every primitive with which mmu/ synchronises.
  * Owns no global state but a per-thread identity. All of mmu/ goes through here and nowhere else, so that a
- * schedule explorer can take these few functions over. Knows nothing above mmu/base.
+ * schedule explorer can take these few functions over (sync_explore.h). Knows nothing above mmu/base.
  */
 #ifndef UMBRA_MMU_BASE_SYNC_H
 #define UMBRA_MMU_BASE_SYNC_H
+
+#ifdef UMBRA_EXPLORER
+#include "mmu/base/sync_explore.h"
+#else
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -173,5 +177,7 @@ static inline void rwlock_write_release(struct rwlock *l)
 void sync_rcu_read_lock(void);
 void sync_rcu_read_unlock(void);
 void sync_rcu_wait(void);
+
+#endif /* !UMBRA_EXPLORER */
 
 #endif

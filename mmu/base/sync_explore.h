@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The primitives of sync.h under a schedule explorer: each is a scheduling point, then the plain effect, since the
+ * explorer runs one thread at a time. Included by sync.h alone, when UMBRA_EXPLORER is defined; tests/race/sched.c
+ * implements explore_point(). Owns no state but that of the primitives.
+ */
+#ifndef UMBRA_MMU_BASE_SYNC_EXPLORE_H
+#define UMBRA_MMU_BASE_SYNC_EXPLORE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#include "mmu/base/bug.h"
+
+/* What a thread is about to do. Two operations on one object commute if both only read (docs/races.md). */
+enum explore_op {
+	EXPLORE_LOAD,
+	EXPLORE_STORE,
+	EXPLORE_RMW,
+	EXPLORE_LOCK,
+	EXPLORE_UNLOCK,
+	EXPLORE_SLEEP, /* on a condition, @object; wakes with the lock, @other */
+	EXPLORE_WAKE,
+	EXPLORE_READ_LOCK,
+	EXPLORE_READ_UNLOCK,
+	EXPLORE_WRITE_LOCK,
+	EXPLORE_WRITE_UNLOCK,
+	EXPLORE_RCU_LOCK,
+	EXPLORE_RCU_UNLOCK,
+	EXPLORE_RCU_WAIT,
+	EXPLORE_NOTE, /* a callback boundary, or a mark of a scenario */
+	EXPLORE_OP_COUNT
+};
+
+/*
+ * explore_point - let the scheduler choose who goes on. Returns when this thread may carry out @op on @object, which
+ * is then possible. @what is the object's name in the source, @where the function, for drawings.
+ */
+void explore_point(enum explore_op op, void *object, void *other, const char *what,
+		   const char *where);
+
+/* An identity for the running thread, never NULL. */
+void *explore_self(void);
+
+struct lock {
+	void *holder;
+};
+
+struct cond {
+	char unused;
+};
+
+struct rwlock {
+	void *writer;
+	unsigned readers;
+};
+
+static inline void lock_init(struct lock *l)
+{
+	l->holder = NULL;
+}
+
+static inline void lock_fini(struct lock *l)
+{
+	bug_on(l->holder != NULL);
+}
+
+static inline bool lock_is_held(struct lock *l)
+{
+	return l->holder == explore_self();
+}
+
+#define lock_assert_held(l) bug_on(!lock_is_held(l))
+
+static inline void explore_lock(struct lock *l, const char *what, const char *where)
+{
+	bug_on(lock_is_held(l));
+	explore_point(EXPLORE_LOCK, l, NULL, what, where);
+	l->holder = explore_self();
+}
+
+static inline void explore_unlock(struct lock *l, const char *what, const char *where)
+{
+	lock_assert_held(l);
+	explore_point(EXPLORE_UNLOCK, l, NULL, what, where);
+	l->holder = NULL;
+}
+
+#define lock_acquire(l) explore_lock((l), #l, __func__)
+#define lock_release(l) explore_unlock((l), #l, __func__)
+
+static inline void cond_init(struct cond *c)
+{
+	c->unused = 0;
+}
+
+static inline void cond_fini(struct cond *c)
+{
+	(void)c;
+}
+
+/* explore_point() gives the lock up and takes it again. */
+static inline void explore_sleep(struct cond *c, struct lock *l, const char *what,
+				 const char *where)
+{
+	lock_assert_held(l);
+	explore_point(EXPLORE_SLEEP, c, l, what, where);
+	l->holder = explore_self();
+}
+
+#define cond_wait(c, l)	  explore_sleep((c), (l), #c, __func__)
+#define cond_broadcast(c) explore_point(EXPLORE_WAKE, (c), NULL, #c, __func__)
+
+/* Time stands still here: whoever would wait for a deadline finds it passed. */
+static inline bool cond_wait_until(struct cond *c, struct lock *l, const struct timespec *deadline)
+{
+	(void)c;
+	(void)l;
+	(void)deadline;
+	return false;
+}
+
+static inline void rwlock_init(struct rwlock *l)
+{
+	l->writer = NULL;
+	l->readers = 0;
+}
+
+static inline void rwlock_fini(struct rwlock *l)
+{
+	bug_on(l->writer || l->readers);
+}
+
+static inline bool rwlock_is_held_write(struct rwlock *l)
+{
+	return l->writer == explore_self();
+}
+
+#define rwlock_assert_held_write(l) bug_on(!rwlock_is_held_write(l))
+#define rwlock_assert_held(l)	    bug_on(!(l)->readers && !rwlock_is_held_write(l))
+
+static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const char *what,
+				  const char *where)
+{
+	bug_on(op != EXPLORE_WRITE_UNLOCK && rwlock_is_held_write(l));
+	bug_on(op == EXPLORE_WRITE_UNLOCK && !rwlock_is_held_write(l));
+	bug_on(op == EXPLORE_READ_UNLOCK && !l->readers);
+	explore_point(op, l, NULL, what, where);
+	if (op == EXPLORE_READ_LOCK)
+		l->readers++;
+	else if (op == EXPLORE_READ_UNLOCK)
+		l->readers--;
+	else
+		l->writer = op == EXPLORE_WRITE_LOCK ? explore_self() : NULL;
+}
+
+#define rwlock_read_acquire(l)	explore_rwlock((l), EXPLORE_READ_LOCK, #l, __func__)
+#define rwlock_read_release(l)	explore_rwlock((l), EXPLORE_READ_UNLOCK, #l, __func__)
+#define rwlock_write_acquire(l) explore_rwlock((l), EXPLORE_WRITE_LOCK, #l, __func__)
+#define rwlock_write_release(l) explore_rwlock((l), EXPLORE_WRITE_UNLOCK, #l, __func__)
+
+#define explore_access(op, p, expr)                                              \
+	({                                                                       \
+		explore_point((op), (void *)(uintptr_t)(p), NULL, #p, __func__); \
+		(expr);                                                          \
+	})
+
+#define sync_load(p)		 explore_access(EXPLORE_LOAD, p, atomic_load(p))
+#define sync_load_acquire(p)	 explore_access(EXPLORE_LOAD, p, atomic_load(p))
+#define sync_store(p, v)	 explore_access(EXPLORE_STORE, p, atomic_store((p), (v)))
+#define sync_store_release(p, v) explore_access(EXPLORE_STORE, p, atomic_store((p), (v)))
+#define sync_fetch_add(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_add((p), (v)))
+#define sync_fetch_sub(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_sub((p), (v)))
+#define sync_exchange(p, v)	 explore_access(EXPLORE_RMW, p, atomic_exchange((p), (v)))
+#define sync_cas(p, old, new) \
+	explore_access(EXPLORE_RMW, p, atomic_compare_exchange_strong((p), (old), (new)))
+
+void explore_rcu(enum explore_op op, const char *where);
+
+#define sync_rcu_read_lock()   explore_rcu(EXPLORE_RCU_LOCK, __func__)
+#define sync_rcu_read_unlock() explore_rcu(EXPLORE_RCU_UNLOCK, __func__)
+#define sync_rcu_wait()	       explore_rcu(EXPLORE_RCU_WAIT, __func__)
+
+#endif

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * What stands for the kernel under the explorer: a userfaultfd that watches nothing, since accesses are made by the
+ * scenario's threads through the library; no fault threads; and the trace, which becomes lines of the timeline.
+ */
+#include <errno.h>
+
+#include "mmu/base/trace.h"
+#include "mmu/host/fault_threads.h"
+#include "tests/race/explore.h"
+
+int uffd_open(struct uffd *u)
+{
+	*u = (struct uffd){ .fd = -1, .features = UFFD_FEATURES_NEEDED, .has_continue_wp = true };
+	return 0;
+}
+
+void uffd_close(struct uffd *u)
+{
+	(void)u;
+}
+
+int uffd_register(struct uffd *u, void *addr, size_t len)
+{
+	(void)u, (void)addr, (void)len;
+	return 0;
+}
+
+int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp)
+{
+	(void)u, (void)addr, (void)wp;
+	return (int64_t)len;
+}
+
+int uffd_writeprotect(struct uffd *u, void *addr, size_t len, bool on)
+{
+	(void)u, (void)addr, (void)len, (void)on;
+	return 0;
+}
+
+int uffd_wake(struct uffd *u, void *addr, size_t len)
+{
+	(void)u, (void)addr, (void)len;
+	return 0;
+}
+
+int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
+			const struct fault_ops *ops, void *ctx)
+{
+	(void)u, (void)n, (void)ops, (void)ctx;
+	*out = NULL;
+	return 0;
+}
+
+void fault_threads_stop(struct fault_threads *ft)
+{
+	(void)ft;
+}
+
+const struct trace_event_info trace_event_info[TRACE_EVENT_COUNT] = {
+#define TRACE_INFO(name, a, b, c) { #name, { a, b, c } },
+	TRACE_EVENTS(TRACE_INFO)
+#undef TRACE_INFO
+};
+
+atomic_bool trace_on = true;
+
+uint64_t trace_now(void)
+{
+	return 0;
+}
+
+void trace_emit_slow(enum trace_event event, uint64_t start_ns, uint64_t a, uint64_t b, uint64_t c)
+{
+	const struct trace_event_info *info = &trace_event_info[event];
+
+	(void)start_ns;
+	explore_trace("%s %s=%#llx %s=%lld %s=%lld", info->name, info->arg[0],
+		      (unsigned long long)a, info->arg[1], (long long)b, info->arg[2],
+		      (long long)c);
+}
+
+static unsigned mutant;
+
+void explore_set_mutant(unsigned n)
+{
+	mutant = n;
+}
+
+bool mutant_on(unsigned n)
+{
+	return mutant == n;
+}

@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* One run: threads as coroutines, the operations they are about to do, and what these need to go on. */
+#include "tests/race/sched.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/race/coro.h"
+#include "tests/race/heap.h"
+
+/* A run with more steps goes in circles. */
+#define STEPS_MAX 20000u
+
+struct thread {
+	struct coro coro;
+	bool finished;
+	struct sched_op op; /* about to be done */
+	bool asleep;	    /* op is EXPLORE_SLEEP and nobody has woken it */
+	unsigned rcu_depth;
+	uint64_t rcu_sections; /* finished */
+	bool rcu_waiting;
+	uint64_t rcu_wait_for
+		[EXPLORE_THREADS]; /* sections of the others that must be over; 0: none */
+};
+
+static const struct explore_program *program;
+static struct thread threads[EXPLORE_THREADS];
+static struct coro scheduler;
+static int current = -1; /* thread that runs, -1: setup, finish or scheduler */
+static uint32_t step;
+static int rcu_object;
+
+static enum explore_verdict verdict;
+static char why[256];
+static jmp_buf *outside; /* set while setup or finish run: where a violation there goes */
+
+static struct explore_note notes[EXPLORE_NOTES];
+static unsigned note_count;
+
+static void note(bool important, const char *fmt, va_list ap)
+{
+	struct explore_note *n = &notes[note_count];
+
+	if (note_count == EXPLORE_NOTES)
+		return;
+	note_count++;
+	n->thread = current;
+	n->step = step;
+	n->important = important;
+	vsnprintf(n->text, sizeof(n->text), fmt, ap);
+}
+
+void explore_say(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note(true, fmt, ap);
+	va_end(ap);
+}
+
+void explore_trace(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	note(false, fmt, ap);
+	va_end(ap);
+}
+
+const struct explore_note *explore_notes(unsigned *count)
+{
+	*count = note_count;
+	return notes;
+}
+
+/* Leave the run for good: the coroutine is abandoned where it stands. */
+static void leave(void)
+{
+	if (current >= 0)
+		coro_switch(&threads[current].coro, &scheduler);
+	else
+		longjmp(*outside, 1);
+}
+
+void explore_fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (verdict == EXPLORE_PASS) {
+		verdict = EXPLORE_VIOLATION;
+		va_start(ap, fmt);
+		vsnprintf(why, sizeof(why), fmt, ap);
+		va_end(ap);
+		explore_say("VIOLATION: %s", why);
+	}
+	leave();
+}
+
+void sched_bug(const char *file, int line, const char *what)
+{
+	const char *base = strrchr(file, '/');
+
+	explore_fail("bug_on(%s), %s:%d", what, base ? base + 1 : file, line);
+}
+
+void *explore_self(void)
+{
+	return current >= 0 ? (void *)&threads[current] : (void *)&scheduler;
+}
+
+bool explore_is_freed(const void *p)
+{
+	return heap_is_freed(p);
+}
+
+static bool lock_is_free(const struct sched_op *op)
+{
+	const struct lock *l = op->object;
+	const struct rwlock *rw = op->object;
+
+	switch (op->op) {
+	case EXPLORE_LOCK:
+		return !l->holder;
+	case EXPLORE_READ_LOCK:
+		return !rw->writer;
+	case EXPLORE_WRITE_LOCK:
+		return !rw->writer && !rw->readers;
+	default:
+		return true;
+	}
+}
+
+bool sched_is_enabled(unsigned t)
+{
+	const struct thread *th = &threads[t];
+
+	if (t >= program->threads || th->finished)
+		return false;
+	if (th->op.op == EXPLORE_SLEEP)
+		return !th->asleep && !((struct lock *)th->op.other)->holder;
+	if (th->op.op == EXPLORE_RCU_WAIT) {
+		for (unsigned i = 0; i < program->threads; i++)
+			if (th->rcu_wait_for[i] && threads[i].rcu_depth &&
+			    threads[i].rcu_sections < th->rcu_wait_for[i])
+				return false;
+		return true;
+	}
+	return lock_is_free(&th->op);
+}
+
+const struct sched_op *sched_next_op(unsigned t)
+{
+	return &threads[t].op;
+}
+
+static void check_alive(void *object, const char *what, const char *where)
+{
+	if (heap_is_freed(object))
+		explore_fail("%s() uses %s after it was freed", where, what);
+}
+
+/* The first half of a sleep or a grace period happens at once; the rest when the scheduler lets it. */
+static void begin_wait(struct thread *th, enum explore_op op, void *other)
+{
+	if (op == EXPLORE_SLEEP) {
+		((struct lock *)other)->holder = NULL;
+		th->asleep = true;
+	}
+	if (op == EXPLORE_RCU_WAIT)
+		for (unsigned i = 0; i < program->threads; i++)
+			th->rcu_wait_for[i] = threads[i].rcu_depth ? threads[i].rcu_sections + 1
+								   : 0;
+}
+
+void explore_point(enum explore_op op, void *object, void *other, const char *what,
+		   const char *where)
+{
+	struct thread *th;
+
+	if (current < 0) {
+		struct sched_op alone = { op, object, other, what, where };
+
+		check_alive(object, what, where);
+		if (op == EXPLORE_SLEEP || !lock_is_free(&alone))
+			explore_fail("%s() waits for %s, and nobody is left", where, what);
+		return;
+	}
+	th = &threads[current];
+	th->op = (struct sched_op){ op, object, other, what, where };
+	/* An operation that waits consists of two: announce the first, do it, then wait for the second. */
+	if (op == EXPLORE_SLEEP || op == EXPLORE_RCU_WAIT) {
+		th->op.op = EXPLORE_WAKE;
+		coro_switch(&th->coro, &scheduler);
+		step++;
+		sched_done((unsigned)current, &th->op);
+		th->op.op = op;
+		begin_wait(th, op, other);
+	}
+	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current))
+		coro_switch(&th->coro, &scheduler);
+	check_alive(object, what, where);
+	if (other)
+		check_alive(other, what, where);
+	step++;
+	sched_done((unsigned)current, &th->op);
+	if (op == EXPLORE_WAKE)
+		for (unsigned i = 0; i < program->threads; i++)
+			if (threads[i].asleep && threads[i].op.object == object)
+				threads[i].asleep = false;
+}
+
+void explore_mark(void *object, const char *what)
+{
+	explore_point(EXPLORE_STORE, object, NULL, what, "");
+}
+
+void explore_rcu(enum explore_op op, const char *where)
+{
+	struct thread *th;
+
+	if (current < 0)
+		return;
+	th = &threads[current];
+	if (op == EXPLORE_RCU_UNLOCK) {
+		bug_on(!th->rcu_depth);
+		if (th->rcu_depth > 1) {
+			th->rcu_depth--;
+			return;
+		}
+	}
+	if (op == EXPLORE_RCU_LOCK && th->rcu_depth) {
+		th->rcu_depth++;
+		return;
+	}
+	bug_on(op == EXPLORE_RCU_WAIT && th->rcu_depth);
+	explore_point(op, &rcu_object, NULL, "RCU", where);
+	if (op == EXPLORE_RCU_LOCK)
+		th->rcu_depth = 1;
+	if (op == EXPLORE_RCU_UNLOCK) {
+		th->rcu_depth = 0;
+		th->rcu_sections++;
+	}
+}
+
+static void thread_main(void)
+{
+	struct thread *th = &threads[current];
+
+	program->thread[current].run(program->ctx);
+	th->finished = true;
+	coro_switch(&th->coro, &scheduler);
+	__builtin_unreachable();
+}
+
+static void resume(unsigned t)
+{
+	current = (int)t;
+	heap_use(t + 1);
+	coro_switch(&scheduler, &threads[t].coro);
+	current = -1;
+	heap_use(0);
+}
+
+/* setup or finish, which may fail like a thread. */
+static bool run_alone(void (*part)(void *))
+{
+	jmp_buf here;
+
+	if (!part)
+		return true;
+	outside = &here;
+	if (setjmp(here) == 0)
+		part(program->ctx);
+	outside = NULL;
+	return verdict == EXPLORE_PASS;
+}
+
+static void describe_stuck(void)
+{
+	int n = snprintf(why, sizeof(why), "nobody can go on:");
+
+	for (unsigned t = 0; t < program->threads && n < (int)sizeof(why); t++)
+		if (!threads[t].finished)
+			n += snprintf(why + n, sizeof(why) - (size_t)n, " %s in %s() at %s;",
+				      program->thread[t].name, threads[t].op.where,
+				      threads[t].op.what);
+	explore_say("DEADLOCK: %s", why);
+}
+
+static void run_threads(void)
+{
+	for (;;) {
+		int next;
+
+		if (verdict != EXPLORE_PASS)
+			return;
+		if (step > STEPS_MAX) {
+			verdict = EXPLORE_DEADLOCK;
+			snprintf(why, sizeof(why), "no end after %u steps: a livelock", STEPS_MAX);
+			return;
+		}
+		next = sched_choose();
+		if (next >= 0) {
+			resume((unsigned)next);
+			continue;
+		}
+		for (unsigned t = 0; t < program->threads; t++)
+			if (!threads[t].finished) {
+				verdict = EXPLORE_DEADLOCK;
+				describe_stuck();
+				return;
+			}
+		return;
+	}
+}
+
+enum explore_verdict sched_run(const struct explore_program *p, char *reason, size_t size)
+{
+	program = p;
+	verdict = EXPLORE_PASS;
+	note_count = 0;
+	step = 0;
+	if (run_alone(p->setup)) {
+		for (unsigned t = 0; t < p->threads; t++) {
+			struct coro coro = threads[t].coro;
+
+			memset(&threads[t], 0, sizeof(threads[t]));
+			threads[t].coro = coro;
+			coro_init(&threads[t].coro, thread_main);
+			threads[t].op = (struct sched_op){ EXPLORE_NOTE, &threads[t], NULL, "start",
+							   p->thread[t].name };
+		}
+		run_threads();
+		if (verdict == EXPLORE_PASS)
+			run_alone(p->finish);
+	}
+	if (verdict == EXPLORE_PASS && heap_live())
+		explore_say("%zu allocations leaked", heap_live());
+	if (verdict == EXPLORE_PASS && heap_live()) {
+		verdict = EXPLORE_VIOLATION;
+		snprintf(why, sizeof(why), "%zu allocations leaked", heap_live());
+	}
+	heap_reset(true);
+	snprintf(reason, size, "%s", verdict == EXPLORE_PASS ? "" : why);
+	return verdict;
+}
+
+uint32_t sched_step(void)
+{
+	return step;
+}

@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Which runs to make: depth first over all choices, with an iterative bound on preemptions.
+ *
+ * Two reductions, both sound under the bound:
+ * - An object that only one thread touches, or that everybody only reads, needs no scheduling point: a preemption before such an
+ *   operation can be moved to the thread's next one on a shared object. Which objects are shared is learnt: a run that
+ *   finds a new one begins the search anew.
+ * - Two runs that have done the same operations, with conflicting ones in the same order, are in the same state (Mazurkiewicz).
+ *   Such a state is recognised by a hash of that partial order; what follows has been explored if it was reached before with
+ *   the same thread running and as many preemptions left.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/race/heap.h"
+#include "tests/race/sched.h"
+
+#define DECISIONS_MAX 20000u
+#define OBJECTS	      (1u << 14)
+#define CACHE_MIN     (1u << 16)
+
+struct decision {
+	uint8_t count, chosen;
+	uint8_t candidate[EXPLORE_THREADS];
+	int8_t before;	      /* who ran until here, -1 none */
+	bool free;	      /* he could not go on: a switch is no preemption */
+	uint32_t preemptions; /* so far */
+};
+
+/* What is known of an object across runs (shared), and within this one (hashes of its last operations). */
+struct object {
+	void *address;
+	int8_t owner;		    /* the one thread that has touched it */
+	bool several, written;	    /* more than one has; anybody has written */
+	uint64_t last_write, reads; /* hashes */
+	uint64_t run;		    /* the hashes are of this run */
+};
+
+enum mode { MODE_SEARCH, MODE_REPLAY, MODE_RANDOM };
+
+static enum mode mode;
+static struct object objects[OBJECTS];
+static unsigned object_count;
+static bool learnt; /* a new shared object: begin anew */
+
+static struct decision *stack;
+static unsigned depth, planned; /* decisions of this run; those to repeat first */
+static bool pruned, bound_hit;
+static unsigned bound, preemptions;
+static uint64_t run_number;
+
+static uint64_t thread_hash[EXPLORE_THREADS], trace_hash;
+static int running; /* who ran last, -1 nobody */
+
+static struct {
+	uint64_t *key;
+	uint32_t *value;
+	size_t size, used;
+} cache;
+
+static char schedule[EXPLORE_SCHEDULE];
+static size_t schedule_len;
+static uint32_t segment_start;
+
+static const char *replay_at;
+static uint32_t replay_until;
+static int replay_thread;
+
+static uint64_t random_state;
+static int32_t priority[EXPLORE_THREADS];
+static uint32_t change_at[8];
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+	uint64_t z = a ^ (b + 0x9e3779b97f4a7c15u + (a << 6) + (a >> 2));
+
+	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+	return z ^ z >> 31;
+}
+
+static uint64_t next_random(void)
+{
+	return mix(random_state += 0x9e3779b97f4a7c15u, 1);
+}
+
+/* Objects. */
+
+static struct object *object_of(void *address)
+{
+	unsigned at = (unsigned)(mix((uint64_t)(uintptr_t)address, 0) & (OBJECTS - 1));
+
+	while (objects[at].address && objects[at].address != address)
+		at = (at + 1) & (OBJECTS - 1);
+	if (!objects[at].address) {
+		bug_on(++object_count == OBJECTS);
+		objects[at] = (struct object){ .address = address, .owner = -1 };
+	}
+	return &objects[at];
+}
+
+static bool is_read(enum explore_op op)
+{
+	return op == EXPLORE_LOAD || op == EXPLORE_READ_LOCK || op == EXPLORE_READ_UNLOCK ||
+	       op == EXPLORE_RCU_LOCK || op == EXPLORE_RCU_UNLOCK;
+}
+
+static bool is_shared(const struct object *o)
+{
+	return o->several && o->written;
+}
+
+static void touch_object(unsigned t, void *address, bool read)
+{
+	struct object *o = object_of(address);
+	bool was = is_shared(o);
+	uint64_t h;
+
+	if (o->owner < 0)
+		o->owner = (int8_t)t;
+	o->several |= o->owner != (int8_t)t;
+	o->written |= !read;
+	if (is_shared(o) && !was)
+		learnt = true;
+	if (!is_shared(o))
+		return;
+	if (o->run != run_number) {
+		o->run = run_number;
+		o->last_write = o->reads = mix((uint64_t)(uintptr_t)address, 7);
+	}
+	h = mix(thread_hash[t], o->last_write);
+	if (read) {
+		o->reads += h;
+	} else {
+		h = mix(h, o->reads);
+		o->last_write = o->reads = h;
+	}
+	thread_hash[t] = h;
+}
+
+bool sched_must_switch(const struct sched_op *op)
+{
+	/* The text of a schedule counts steps: every one of them is a choice then. */
+	if (mode != MODE_SEARCH)
+		return true;
+	return is_shared(object_of(op->object)) || (op->other && is_shared(object_of(op->other)));
+}
+
+void sched_done(unsigned t, const struct sched_op *op)
+{
+	uint64_t before = thread_hash[t];
+
+	touch_object(t, op->object, is_read(op->op));
+	if (op->other)
+		touch_object(t, op->other, false);
+	if (thread_hash[t] != before)
+		trace_hash += mix(thread_hash[t], t);
+}
+
+/* The states that have been seen: with how few preemptions. */
+
+static void cache_clear(void)
+{
+	if (cache.key)
+		memset(cache.key, 0, cache.size * sizeof(*cache.key));
+	cache.used = 0;
+}
+
+static size_t cache_slot(uint64_t key)
+{
+	size_t at = key & (cache.size - 1);
+
+	while (cache.key[at] && cache.key[at] != key)
+		at = (at + 1) & (cache.size - 1);
+	return at;
+}
+
+static void cache_grow(void)
+{
+	uint64_t *old_key = cache.key;
+	uint32_t *old_value = cache.value;
+	size_t old = cache.size;
+
+	cache.size = old ? 2 * old : CACHE_MIN;
+	cache.key = heap_outside(cache.size, sizeof(*cache.key));
+	cache.value = heap_outside(cache.size, sizeof(*cache.value));
+	for (size_t i = 0; i < old; i++)
+		if (old_key[i]) {
+			size_t at = cache_slot(old_key[i]);
+
+			cache.key[at] = old_key[i];
+			cache.value[at] = old_value[i];
+		}
+	heap_outside_free(old_key);
+	heap_outside_free(old_value);
+}
+
+/* True: what follows from here has been explored. */
+static bool cache_seen(uint64_t key, uint32_t used)
+{
+	size_t at;
+
+	if (2 * cache.used >= cache.size)
+		cache_grow();
+	key |= 1;
+	at = cache_slot(key);
+	if (cache.key[at] && cache.value[at] <= used)
+		return true;
+	cache.used += !cache.key[at];
+	cache.key[at] = key;
+	cache.value[at] = used;
+	return false;
+}
+
+/* The schedule of this run as text: who ran, for how many steps. */
+
+static void schedule_note(int next)
+{
+	uint32_t steps = sched_step() - segment_start;
+
+	if (next == running)
+		return;
+	if (running >= 0 && schedule_len < sizeof(schedule) - 16)
+		schedule_len += (size_t)snprintf(schedule + schedule_len,
+						 sizeof(schedule) - schedule_len, "%c%u",
+						 'a' + running, steps);
+	segment_start = sched_step();
+	running = next;
+}
+
+static void schedule_reset(void)
+{
+	schedule_len = 0;
+	schedule[0] = '\0';
+	segment_start = 0;
+	running = -1;
+}
+
+/* Ways to choose. */
+
+static int choose_replay(const uint8_t *candidate, unsigned n)
+{
+	while (sched_step() >= replay_until && *replay_at) {
+		char *end;
+
+		replay_thread = *replay_at - 'a';
+		replay_until += (uint32_t)strtoul(replay_at + 1, &end, 10);
+		replay_at = end;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (candidate[i] == replay_thread)
+			return replay_thread;
+	return candidate[0];
+}
+
+/* PCT: the highest priority runs; at a few random steps its owner falls to the bottom. */
+static int choose_random(const uint8_t *candidate, unsigned n)
+{
+	int best = candidate[0];
+
+	for (unsigned i = 0; i < sizeof(change_at) / sizeof(change_at[0]); i++)
+		if (running >= 0 && change_at[i] && sched_step() >= change_at[i]) {
+			priority[running] = -(int32_t)i - 1;
+			change_at[i] = 0;
+		}
+	for (unsigned i = 1; i < n; i++)
+		if (priority[candidate[i]] > priority[best])
+			best = candidate[i];
+	return best;
+}
+
+static int choose_search(const uint8_t *candidate, unsigned n, bool is_free)
+{
+	struct decision *d = &stack[depth];
+
+	if (n == 1 || pruned)
+		return candidate[0];
+	if (depth >= planned) {
+		uint64_t key = mix(trace_hash, (uint64_t)(running + 1) | (uint64_t)is_free << 8);
+
+		for (unsigned t = 0; t < EXPLORE_THREADS; t++)
+			key = mix(key, thread_hash[t]);
+		if (cache_seen(key, preemptions)) {
+			pruned = true;
+			return candidate[0];
+		}
+		bug_on(depth == DECISIONS_MAX);
+		*d = (struct decision){ .count = (uint8_t)n,
+					.before = (int8_t)running,
+					.free = is_free,
+					.preemptions = preemptions };
+		memcpy(d->candidate, candidate, n);
+		if (!is_free && preemptions == bound) {
+			d->count = 1;
+			bound_hit = true;
+		}
+	}
+	depth++;
+	return d->candidate[d->chosen];
+}
+
+int sched_choose(void)
+{
+	uint8_t candidate[EXPLORE_THREADS];
+	unsigned n = 0;
+	bool is_free = running < 0 || !sched_is_enabled((unsigned)running);
+	int next;
+
+	if (!is_free)
+		candidate[n++] = (uint8_t)running;
+	for (unsigned t = 0; t < EXPLORE_THREADS; t++)
+		if ((int)t != running && sched_is_enabled(t))
+			candidate[n++] = (uint8_t)t;
+	if (!n) {
+		schedule_note(-1);
+		return -1;
+	}
+	if (mode == MODE_REPLAY)
+		next = choose_replay(candidate, n);
+	else if (mode == MODE_RANDOM)
+		next = choose_random(candidate, n);
+	else
+		next = choose_search(candidate, n, is_free);
+	preemptions += !is_free && next != running;
+	schedule_note(next);
+	return next;
+}
+
+/* The search. */
+
+static enum explore_verdict run_once(const struct explore_program *p, struct explore_result *r)
+{
+	enum explore_verdict v;
+
+	run_number++;
+	depth = preemptions = 0;
+	pruned = false;
+	trace_hash = 0;
+	for (unsigned t = 0; t < EXPLORE_THREADS; t++)
+		thread_hash[t] = mix(t, 3);
+	schedule_reset();
+	v = sched_run(p, r->why, sizeof(r->why));
+	schedule_note(-1);
+	r->schedules++;
+	r->steps += sched_step();
+	if (v != EXPLORE_PASS) {
+		r->verdict = v;
+		r->preemptions = preemptions;
+		memcpy(r->schedule, schedule, sizeof(schedule));
+	}
+	return v;
+}
+
+/* On to the next choice that has not been made. False: all have. */
+static bool backtrack(void)
+{
+	while (depth) {
+		struct decision *d = &stack[depth - 1];
+
+		if (++d->chosen < d->count) {
+			planned = depth;
+			return true;
+		}
+		depth--;
+	}
+	return false;
+}
+
+/* All schedules with at most @bound preemptions. True: done or failed; false: out of budget. */
+static bool search_bound(const struct explore_program *p, const struct explore_limits *l,
+			 struct explore_result *r)
+{
+	do {
+		learnt = false;
+		bound_hit = false;
+		planned = 0;
+		cache_clear();
+		do {
+			if (r->schedules >= l->schedules)
+				return false;
+			if (run_once(p, r) != EXPLORE_PASS)
+				return true;
+			if (l->progress && r->schedules % 64 == 0)
+				l->progress(l->progress_ctx, r->schedules, bound);
+		} while (!learnt && backtrack());
+	} while (learnt);
+	return true;
+}
+
+static void search(const struct explore_program *p, const struct explore_limits *l,
+		   struct explore_result *r)
+{
+	for (bound = 0; bound <= l->bound; bound++) {
+		r->bound = bound;
+		if (!search_bound(p, l, r) || r->verdict != EXPLORE_PASS)
+			return;
+		r->exhausted = bound == l->bound;
+		if (!bound_hit) {
+			r->exhausted = r->complete = true;
+			return;
+		}
+	}
+}
+
+static void search_random(const struct explore_program *p, const struct explore_limits *l,
+			  struct explore_result *r)
+{
+	uint32_t length = 200;
+
+	for (uint64_t i = 0; i < l->random; i++) {
+		random_state = l->seed + i * 7919;
+		for (unsigned t = 0; t < EXPLORE_THREADS; t++)
+			priority[t] = (int32_t)(next_random() >> 33) + 1;
+		for (unsigned k = 0; k < sizeof(change_at) / sizeof(change_at[0]); k++)
+			change_at[k] = 1 + (uint32_t)(next_random() % length);
+		if (run_once(p, r) != EXPLORE_PASS)
+			return;
+		length = sched_step() + 1;
+		if (l->progress && r->schedules % 64 == 0)
+			l->progress(l->progress_ctx, r->schedules, 0);
+	}
+}
+
+void explore(const struct explore_program *p, const struct explore_limits *l,
+	     struct explore_result *r)
+{
+	memset(r, 0, sizeof(*r));
+	memset(objects, 0, sizeof(objects));
+	object_count = 0;
+	planned = 0;
+	if (!stack)
+		stack = heap_outside(DECISIONS_MAX, sizeof(*stack));
+	bug_set_handler(sched_bug);
+	if (l->replay) {
+		mode = MODE_REPLAY;
+		replay_at = l->replay;
+		replay_until = 0;
+		replay_thread = 0;
+		run_once(p, r);
+	} else if (l->random) {
+		mode = MODE_RANDOM;
+		search_random(p, l, r);
+	} else {
+		mode = MODE_SEARCH;
+		search(p, l, r);
+	}
+	bug_set_handler(NULL);
+}
