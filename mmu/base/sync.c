@@ -17,6 +17,24 @@ void rwlock_init(struct rwlock *l)
 	atomic_init(&l->writer, NULL);
 }
 
+/* liburcu is not instrumented: tell the thread sanitizer that sections end before sync_rcu_wait() returns. */
+#ifdef __SANITIZE_THREAD__
+#define UMBRA_TSAN
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define UMBRA_TSAN
+#endif
+#endif
+#ifdef UMBRA_TSAN
+#include <sanitizer/tsan_interface.h>
+static char rcu_sections;
+#define rcu_section_ends()  __tsan_release(&rcu_sections)
+#define rcu_sections_over() __tsan_acquire(&rcu_sections)
+#else
+#define rcu_section_ends()  ((void)0)
+#define rcu_sections_over() ((void)0)
+#endif
+
 void sync_rcu_read_lock(void)
 {
 	urcu_bp_read_lock();
@@ -24,6 +42,7 @@ void sync_rcu_read_lock(void)
 
 void sync_rcu_read_unlock(void)
 {
+	rcu_section_ends();
 	urcu_bp_read_unlock();
 }
 
@@ -32,4 +51,5 @@ void sync_rcu_wait(void)
 	bug_on(urcu_bp_read_ongoing());
 	bug_on(sync_self); /* a read lock held across a grace period may wait for its own writer */
 	urcu_bp_synchronize_rcu();
+	rcu_sections_over();
 }
