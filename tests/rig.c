@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <ucontext.h>
 
 #include "tests/test.h"
 
@@ -79,18 +80,23 @@ static void hooked_slot_remove(void *ctx, struct memslot *slot)
 /* The pane does not lead back to the rig, so there can be one rig a process. */
 static struct rig *the_rig;
 
+static void call(void (*hook)(struct rig *, uint64_t, uint64_t), struct rig *r, uint64_t page,
+		 uint64_t n)
+{
+	if (hook)
+		hook(r, page, n);
+}
+
 static int hooked_map(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	struct rig *r = the_rig;
 	int rc = r->map_error;
 
 	atomic_fetch_add(&r->maps, 1);
-	if (r->before_map)
-		r->before_map(r, page, n);
+	call(r->before_map, r, page, n);
 	if (!rc)
 		rc = window_ops.map(pane, page, n, fn, writable);
-	if (r->after_map)
-		r->after_map(r, page, n);
+	call(r->after_map, r, page, n);
 	return rc;
 }
 
@@ -104,11 +110,9 @@ static void hooked_zap(void *pane, uint64_t page, uint64_t n)
 	struct rig *r = the_rig;
 
 	atomic_fetch_add(&r->zaps, 1);
-	if (r->before_zap)
-		r->before_zap(r, page, n);
+	call(r->before_zap, r, page, n);
 	window_ops.zap(pane, page, n);
-	if (r->after_zap)
-		r->after_zap(r, page, n);
+	call(r->after_zap, r, page, n);
 }
 
 static void hooked_wake(void *pane, uint64_t page, uint64_t n)
@@ -240,10 +244,11 @@ static _Thread_local sigjmp_buf *volatile try_leave;
 static void on_segv(int sig, siginfo_t *info, void *context)
 {
 	(void)info;
-	(void)context;
 	sigjmp_buf *leave = try_leave;
 
 	try_leave = NULL;
+	/* The mask is restored here, since saving it for each access would be slow. */
+	pthread_sigmask(SIG_SETMASK, &((ucontext_t *)context)->uc_sigmask, NULL);
 	if (leave)
 		siglongjmp(*leave, 1);
 	signal(sig, SIG_DFL);

@@ -64,11 +64,11 @@ struct rig {
 	char *guest; /* the window under slot 1 */
 
 	/* Called by the backend of the rig, if set, before and after the window's own function. */
-	void (*before_map)(struct rig *r, uint64_t page, uint64_t n);
-	void (*after_map)(struct rig *r, uint64_t page, uint64_t n);
-	void (*before_zap)(struct rig *r, uint64_t page, uint64_t n);
-	void (*after_zap)(struct rig *r, uint64_t page, uint64_t n);
-	int map_error; /* not 0: map fails with this, without calling the window */
+	void (*_Atomic before_map)(struct rig *r, uint64_t page, uint64_t n);
+	void (*_Atomic after_map)(struct rig *r, uint64_t page, uint64_t n);
+	void (*_Atomic before_zap)(struct rig *r, uint64_t page, uint64_t n);
+	void (*_Atomic after_zap)(struct rig *r, uint64_t page, uint64_t n);
+	atomic_int map_error; /* not 0: map fails with this, without calling the window */
 	atomic_uint maps, zaps, wakes;
 
 	/* What the window and the host mm complained of. */

@@ -405,6 +405,6 @@ UTEST(uffd, says_what_it_did)
 	view_zap(v.view, 0, 2);
 	check_eq(uffd_continue(&v.uffd, base, 4 << PAGE_SHIFT, false), 2 << PAGE_SHIFT);
 	check_eq(uffd_continue(&v.uffd, base + 1, PAGE_SIZE, false), -EINVAL);
-	check_eq(uffd_writeprotect(&v.uffd, v.pool, PAGE_SIZE, true), -EINVAL);
+	check_eq(uffd_writeprotect(&v.uffd, base + 1, PAGE_SIZE, true), -EINVAL);
 	view_down();
 }
