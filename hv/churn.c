@@ -15,7 +15,9 @@
 #include "hv/vm.h"
 
 /* Host threads stay on the first pages of the region, where guests by default do the same. */
-#define COUNTER_PAGES 64u
+#define COUNTER_PAGES  64u
+
+#define REASON_WAIT_NS 1000000000ull
 
 struct churn_thread {
 	struct churn *churn;
@@ -178,6 +180,13 @@ static void churn_pages(struct churn_thread *self)
 	}
 }
 
+/* Who shut the memory is about to say why. */
+static void lose_memory(struct churn *c)
+{
+	if (!stop_sleep(c->stop, REASON_WAIT_NS))
+		stop_because(c->stop, VM_HOST_FAILED, "host view", "its memory was shut");
+}
+
 static void *thread_main(void *arg)
 {
 	struct churn_thread *self = arg;
@@ -185,7 +194,7 @@ static void *thread_main(void *arg)
 
 	lost_memory = &lost;
 	if (sigsetjmp(lost, 1))
-		stop_because(self->churn->stop, VM_HOST_FAILED, "host view", "its memory was shut");
+		lose_memory(self->churn);
 	else
 		self->main(self);
 	lost_memory = NULL;
@@ -221,11 +230,18 @@ int churn_start(struct churn **out, const struct machine *m, struct ram *ram,
 	c->work = ram_host_view(ram, RAM_WORK);
 	c->board = ram_host_view(ram, RAM_BOARD);
 	c->pages = m->work.size / ABI_PAGE_SIZE;
+	/* Not through the host view: a fault thread of it may have died, and this thread must not wait for that one. */
 	if (c->board)
-		c->board->work_pages = c->pages;
-	*out = c;
-	if (!c->work)
+		err = ram_write(ram, m->board.gpa + offsetof(struct board, work_pages), &c->pages,
+				sizeof(c->pages));
+	if (err) {
+		churn_destroy(c);
+		return err;
+	}
+	if (!c->work) {
+		*out = c;
 		return 0;
+	}
 	if (sigaction(SIGSEGV, &sa, &old_segv))
 		err = -errno;
 	for (unsigned i = 0; !err && i < m->host.threads; i++)
@@ -236,8 +252,10 @@ int churn_start(struct churn **out, const struct machine *m, struct ram *ram,
 		stop_orderly(finish);
 		churn_join(c);
 		churn_destroy(c);
+		return err;
 	}
-	return err;
+	*out = c;
+	return 0;
 }
 
 void churn_join(struct churn *c)

@@ -2,6 +2,7 @@
 #include "hv/ram.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,7 +25,9 @@ struct ram {
 	struct ram_opts opts;
 	struct pool *pool;
 	struct hostmm *mm;
-	struct window *window;
+	/* A fault thread of the host view may fail before there is a window; each side looks after it wrote. */
+	struct window *_Atomic window;
+	atomic_bool host_view_lost;
 	struct shadow *shadow;
 	struct region_map region[RAM_REGIONS];
 };
@@ -46,6 +49,7 @@ static void host_view_fatal(void *ctx, hva_t hva, int error)
 {
 	struct ram *ram = ctx;
 	struct ram_failure failure = { .host_view = true, .error = -error };
+	struct window *window;
 
 	for (unsigned i = 0; i < RAM_REGIONS; i++) {
 		const struct region_map *r = &ram->region[i];
@@ -55,8 +59,12 @@ static void host_view_fatal(void *ctx, hva_t hva, int error)
 		failure.has_gpa = true;
 		failure.gpa = r->gpa + (hva - r->hva);
 	}
-	window_shut(ram->window);
+	/* The reason first: a vCPU that meets shut memory stops for reasons of its own. */
 	ram->opts.failed(ram->opts.failed_ctx, &failure);
+	atomic_store(&ram->host_view_lost, true);
+	window = ram->window;
+	if (window)
+		window_shut(window);
 }
 
 static void plan_region(struct ram *ram, enum ram_region region, const struct machine_mem *mem,
@@ -86,6 +94,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 	};
 	struct shadow_opts shadow = { .fault_around = m->fault_around };
 	uint64_t frames = SPARE_FRAMES;
+	struct window *created;
 	int err;
 
 	for (unsigned i = 0; i < RAM_REGIONS; i++)
@@ -97,9 +106,13 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 				(unsigned long long)(frames >> 8), strerror(-err));
 	err = hostmm_create(&ram->mm, ram->pool, &host);
 	if (!err)
-		err = window_create(&ram->window, ram->pool, &window);
-	if (!err)
-		err = shadow_create(&ram->shadow, ram->mm, &window_ops, ram->window, &shadow);
+		err = window_create(&created, ram->pool, &window);
+	if (!err) {
+		ram->window = created;
+		if (atomic_load(&ram->host_view_lost))
+			window_shut(created);
+		err = shadow_create(&ram->shadow, ram->mm, &window_ops, created, &shadow);
+	}
 	if (err == -EPERM)
 		return why_fail(w, err,
 				"no permission for userfaultfd; run as root, or give access to "

@@ -39,7 +39,10 @@ struct ram_failure {
 
 struct ram_opts {
 	struct ram_store store[RAM_REGIONS];
-	/* required. Called once or more, on any thread; guest memory has been shut before. */
+	/*
+	 * required. Called once or more, on any thread, once ram_create() runs. Guest memory has just been shut, or is about
+	 * to be.
+	 */
 	void (*failed)(void *ctx, const struct ram_failure *failure);
 	void *failed_ctx;
 };
