@@ -302,6 +302,7 @@ int machine_exit_status(int err)
 	case ENFILE:
 	case ENOMEM:
 	case ENOPKG:
+	case ENOSPC:
 		return 125;
 	default:
 		return 126;

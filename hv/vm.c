@@ -197,7 +197,9 @@ static int setup_memory(struct vm *vm, struct why *w)
 		vm->has_stamps = true;
 		opts.store[RAM_WORK] = (struct ram_store){ stamp_store_fill, &vm->stamps };
 	}
-	return ram_create(&vm->ram, &vm->m, &opts, w);
+	err = ram_create(&vm->ram, &vm->m, &opts, w);
+	/* Whatever it is, it is the host that cannot, not the user who asked for nonsense. */
+	return err ? -ENOMEM : 0;
 }
 
 static int setup_image(struct vm *vm, uint64_t *entry, struct why *w)
