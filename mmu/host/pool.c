@@ -232,6 +232,13 @@ int pool_alloc_loose(struct pool *pool, fn_t *fn)
 	return 0;
 }
 
+static void set_unfilled(struct pool *pool, fn_t fn, fn_t end)
+{
+	for (; fn < end; fn++)
+		atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_FILLED,
+					  memory_order_relaxed);
+}
+
 int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 {
 	fn_t fn, hole = first;
@@ -247,8 +254,13 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 			continue;
 		if (fn > hole &&
 		    fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(hole << PAGE_SHIFT),
-			      (off_t)((fn - hole) << PAGE_SHIFT)))
-			return -errno;
+			      (off_t)((fn - hole) << PAGE_SHIFT))) {
+			int rc = -errno;
+
+			/* They still have no memory: clearing them by hand next time would be SIGBUS. */
+			set_unfilled(pool, hole, fn);
+			return rc;
+		}
 		if (fn < first + n)
 			memset(pool_direct(pool, fn), 0, PAGE_SIZE);
 		hole = fn + 1;
@@ -307,9 +319,7 @@ static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
 	if (fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
 		      (off_t)(first << PAGE_SHIFT), (off_t)(n << PAGE_SHIFT)))
 		return;
-	for (fn_t fn = first; fn < first + n; fn++)
-		atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_FILLED,
-					  memory_order_relaxed);
+	set_unfilled(pool, first, first + n);
 }
 
 /* The frames of [first, first + n) are at their last reference: free them in one go, then let it be seen. */

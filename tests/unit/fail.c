@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* System calls that fail under the library: errors come up, nothing is lost, nobody reads zeros. */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/userfaultfd.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "mmu/host/uffd.h"
+#include "tests/rig.h"
+#include "tests/test.h"
+
+/*
+ * The definitions below take the place of the C library's in this program. A rule fails calls number @from to @to of
+ * one function, counted from 1 when the rule is set.
+ */
+enum call { NONE, IOCTL, READ, FALLOCATE, MPROTECT, MADVISE, EVENTFD, MEMFD, FTRUNCATE };
+
+static struct {
+	_Atomic int call;
+	_Atomic unsigned long code; /* of an ioctl */
+	atomic_int error;
+	atomic_uint from, to, seen;
+} rule;
+
+static void fail(enum call call, unsigned long code, int error, unsigned from, unsigned to)
+{
+	rule.call = NONE;
+	rule.code = code;
+	rule.error = error;
+	rule.from = from;
+	rule.to = to;
+	rule.seen = 0;
+	rule.call = (int)call;
+}
+
+static bool fails(enum call call, unsigned long code)
+{
+	unsigned n;
+
+	if (rule.call != (int)call || (call == IOCTL && rule.code != code))
+		return false;
+	n = atomic_fetch_add(&rule.seen, 1) + 1;
+	if (n < rule.from || n > rule.to)
+		return false;
+	errno = rule.error;
+	return true;
+}
+
+/* Inside a system call of the shim no rule holds. */
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return fails(IOCTL, request) ? -1 : (int)syscall(SYS_ioctl, fd, request, arg);
+}
+
+ssize_t read(int fd, void *buf, size_t n)
+{
+	return fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, n);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	return fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
+}
+
+int mprotect(void *addr, size_t len, int prot)
+{
+	return fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
+}
+
+int madvise(void *addr, size_t len, int advice)
+{
+	return fails(MADVISE, 0) ? -1 : (int)syscall(SYS_madvise, addr, len, advice);
+}
+
+int eventfd(unsigned initial, int flags)
+{
+	return fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, initial, flags);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+	return fails(MEMFD, 0) ? -1 : (int)syscall(SYS_memfd_create, name, flags);
+}
+
+int ftruncate(int fd, off_t len)
+{
+	return fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+}
+
+static struct rig r;
+
+static void up(void)
+{
+	rule.call = NONE;
+	rig_up(&r, &(struct rig_opts){ .pages = 32, .around = 8 });
+}
+
+static void down(void)
+{
+	rule.call = NONE;
+	if (r.pool)
+		rig_down(&r);
+}
+
+UTEST(fail, creation_undoes_itself, .init = up, .fini = down)
+{
+	const struct hostmm_opts mm_opts = { .fault_threads = 2 };
+	const struct window_opts window_opts = { .fault_threads = 2 };
+	struct window *window;
+	struct hostmm *mm;
+	struct pool *pool;
+	hva_t hva;
+
+	fail(MEMFD, 0, EMFILE, 1, 1);
+	check_eq(pool_create(&pool, 8, false), -EMFILE);
+	fail(FTRUNCATE, 0, EFBIG, 1, 1);
+	check_eq(pool_create(&pool, 8, false), -EFBIG);
+	fail(EVENTFD, 0, EMFILE, 1, 1);
+	check_eq(hostmm_create(&mm, r.pool, &mm_opts), -EMFILE);
+	for (unsigned i = 1; i <= 2; i++) {
+		fail(IOCTL, UFFDIO_API, EINVAL, i, i);
+		check_eq(hostmm_create(&mm, r.pool, &mm_opts), -EINVAL);
+		fail(IOCTL, UFFDIO_API, EINVAL, i, i);
+		check_eq(window_create(&window, r.pool, &window_opts), -EINVAL);
+	}
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	check_eq(hostmm_map(r.mm, 8, HOSTMM_PROT_READ, NULL, NULL, &hva), -ENOMEM);
+	fail(IOCTL, UFFDIO_REGISTER, EBUSY, 1, 1);
+	check_eq(shadow_add_slot(r.shadow, 2, 0x10000, 4, r.hva, 0), -EBUSY);
+	check_eq(shadow_add_slot(r.shadow, 2, 0x10000, 4, r.hva, 0), 0);
+}
+
+/* EAGAIN is no error: the layout is changing under the call (field.md 2.1). */
+UTEST(fail, again_is_tried_again, .init = up, .fini = down)
+{
+	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
+	rig_store(rig_word(r.host, 1, 0), 1);
+	check(rule.seen > 50);
+	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1);
+	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 2500);
+	check_eq(rig_load(rig_word(r.guest, 20, 0)), 0);
+	fail(IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 1, 50);
+	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	rig_store(rig_word(r.host, 1, 0), 2);
+	fail(MADVISE, 0, EAGAIN, 1, 5);
+	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), 2);
+	check(!r.window_fatal && !r.host_fatal);
+	rig_check(&r);
+}
+
+/* Write protection that the system refuses becomes a zap: the next store faults all the same. */
+UTEST(fail, wrprotect_falls_back_to_zap, .init = up, .fini = down)
+{
+	struct hostmm_stats before, after;
+
+	rig_store(rig_word(r.host, 1, 0), 1);
+	fail(IOCTL, UFFDIO_WRITEPROTECT, ENOENT, 1, 1);
+	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	check_eq(rule.seen, 1);
+	hostmm_get_stats(r.mm, &before);
+	rig_store(rig_word(r.host, 1, 0), 2);
+	hostmm_get_stats(r.mm, &after);
+	check(after.view_faults > before.view_faults);
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), 2);
+}
+
+/* A repoint that fails in any of its steps leaves a page that nobody reaches, and the next one mends it. */
+UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
+{
+	rig_store(rig_word(r.host, 3, 0), 33);
+	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
+	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
+	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
+	fail(MPROTECT, 0, ENOMEM, 1, 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
+	check(rule.seen > 0);
+	rule.call = NONE;
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
+	rig_guest_store(&r, rig_word(r.guest, 3, 0), 34);
+	check_eq(rig_load(rig_word(r.host, 3, 0)), 34);
+	check_eq(r.window_fatal, 0);
+	rig_check(&r);
+}
+
+/* No memory for a page: the error reaches who can be told, and closes the view of who cannot. */
+UTEST(fail, page_in_without_memory, .init = up, .fini = down)
+{
+	uint64_t value;
+
+	fail(FALLOCATE, 0, ENOSPC, 1, 1);
+	check_eq(hostmm_read(r.mm, r.hva, &value, 8), -ENOSPC);
+	check_eq(hostmm_read(r.mm, r.hva, &value, 8), 0);
+	/* Ahead of the page it is only the page that counts. */
+	fail(FALLOCATE, 0, ENOSPC, 1, 1);
+	check_eq(rig_load(rig_word(r.guest, 16, 0)), 0);
+	fail(FALLOCATE, 0, ENOSPC, 1, 100);
+	check(!rig_try_load(rig_word(r.guest, 24, 0), &value));
+	rig_wait(&r.window_fatal);
+	check_eq(r.window_error, -ENOSPC);
+	check(!rig_try_load(rig_word(r.guest, 16, 0), &value));
+	rule.call = NONE;
+	check_eq(rig_load(rig_word(r.host, 16, 0)), 0);
+}
+
+/* A hole that cannot be punched costs memory; the contents are still gone. */
+UTEST(fail, a_hole_that_cannot_be_punched, .init = up, .fini = down)
+{
+	rig_store(rig_word(r.guest, 3, 0), 3);
+	fail(FALLOCATE, 0, EIO, 1, 1);
+	check_eq(hostmm_discard(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	check_eq(rule.seen, 1);
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 0);
+	check_eq(rig_load(rig_word(r.host, 3, 0)), 0);
+}
+
+/* ---- Fault threads that die: everything fails, nobody reads zeros ---- */
+
+struct access {
+	char *view;
+	bool loaded;
+};
+
+static void *access_all(void *arg)
+{
+	struct access *a = arg;
+	uint64_t value;
+
+	for (uint64_t page = 8; page < 32; page++)
+		a->loaded |= rig_try_load(rig_word(a->view, page, 0), &value);
+	return NULL;
+}
+
+static void dies(char *view, atomic_uint *fatal, const atomic_int *error, int want)
+{
+	struct access a[2] = { { .view = view }, { .view = view } };
+	uint64_t value;
+	pthread_t t[2];
+
+	rig_store(rig_word(view, 1, 0), 1);
+	/* All four threads, whichever gets the fault. */
+	fail(READ, 0, EIO, 1, 1000000);
+	for (int i = 0; i < 2; i++)
+		t[i] = rig_thread(access_all, &a[i]);
+	for (int i = 0; i < 2; i++) {
+		rig_join(t[i]);
+		check(!a[i].loaded);
+	}
+	rule.call = NONE;
+	rig_wait(fatal);
+	check_eq(*error, want);
+	check(!rig_try_load(rig_word(view, 1, 0), &value)); /* also what was there */
+}
+
+UTEST(fail, a_dead_thread_of_the_window_closes_it, .init = up, .fini = down)
+{
+	struct memslot slot;
+	uint64_t value;
+
+	dies(r.guest, &r.window_fatal, &r.window_error, -EIO);
+	/* A slot that comes later is closed too; the host goes on. */
+	check_eq(shadow_add_slot(r.shadow, 2, 0x10000, 4, r.hva, 0), 0);
+	check(shadow_slot(r.shadow, 0x10000, &slot));
+	check(!rig_try_load(rig_word(window_base(&slot), 0, 0), &value));
+	check_eq(rig_load(rig_word(r.host, 1, 0)), 1);
+	check_eq(hostmm_discard(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	check_eq(rig_load(rig_word(r.host, 1, 0)), 0);
+}
+
+UTEST(fail, a_dead_thread_of_the_host_view_closes_it, .init = up, .fini = down)
+{
+	uint64_t value;
+	hva_t hva;
+
+	dies(r.host, &r.host_fatal, &r.host_error, EIO);
+	check_eq(hostmm_map(r.mm, 4, HOSTMM_PROT_READ, NULL, NULL, &hva), 0);
+	check(!rig_try_load(rig_word((char *)(uintptr_t)hva, 0, 0), &value));
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1); /* the guest goes on */
+}
