@@ -45,7 +45,7 @@ static inline bool lock_is_held(struct lock *l)
 	return atomic_load_explicit(&l->holder, memory_order_relaxed) == &sync_self;
 }
 
-#define lock_assert_held(l) bug_on(!lock_is_held(l))
+#define lock_assert_held(l)	    bug_on(!lock_is_held(l))
 
 static inline void lock_acquire(struct lock *l)
 {
@@ -158,13 +158,13 @@ static inline void rwlock_write_release(struct rwlock *l)
 }
 
 /* Atomics with a meaning in a protocol; plain counters use C11 atomics relaxed. */
-#define sync_load(p)		 atomic_load_explicit((p), memory_order_relaxed)
-#define sync_load_acquire(p)	 atomic_load_explicit((p), memory_order_acquire)
-#define sync_store(p, v)	 atomic_store_explicit((p), (v), memory_order_relaxed)
-#define sync_store_release(p, v) atomic_store_explicit((p), (v), memory_order_release)
-#define sync_fetch_add(p, v)	 atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
-#define sync_fetch_sub(p, v)	 atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
-#define sync_exchange(p, v)	 atomic_exchange_explicit((p), (v), memory_order_acq_rel)
+#define sync_load(p)		    atomic_load_explicit((p), memory_order_relaxed)
+#define sync_load_acquire(p)	    atomic_load_explicit((p), memory_order_acquire)
+#define sync_store(p, v)	    atomic_store_explicit((p), (v), memory_order_relaxed)
+#define sync_store_release(p, v)    atomic_store_explicit((p), (v), memory_order_release)
+#define sync_fetch_add(p, v)	    atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
+#define sync_fetch_sub(p, v)	    atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define sync_exchange(p, v)	    atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 #define sync_cas(p, old, new)                                                            \
 	atomic_compare_exchange_strong_explicit((p), (old), (new), memory_order_acq_rel, \
 						memory_order_acquire)

@@ -100,6 +100,7 @@ static int access(struct hostmm *mm, hva_t hva, char *in, const char *from, size
 	struct region *r;
 	int rc = 0;
 
+	bug_on(len && !in == !from);
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, hva);
 	if (!r || len > r->end - hva)

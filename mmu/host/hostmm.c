@@ -187,7 +187,7 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 	if (rc)
 		return rc;
 	rc = region_create(&r, mm, npages, home);
-	if (rc) {
+	if (!r) {
 		pool_unreserve(mm->pool, home, npages);
 		return rc;
 	}

@@ -30,6 +30,8 @@ struct window {
 	struct rwlock panes_lock;
 	struct pane *panes; /* [p] */
 	bool shut;	    /* [p] */
+	uint64_t
+		repoints; /* [p] of panes that are gone: the sum never comes back to an old value */
 };
 
 static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
@@ -68,6 +70,7 @@ static void window_slot_remove(void *ctx, struct memslot *slot)
 	for (link = &window->panes; *link != pane; link = &(*link)->next)
 		bug_on(!*link);
 	*link = pane->next;
+	window->repoints += view_repoints(pane->view) + 1;
 	rwlock_write_release(&window->panes_lock);
 	view_destroy(pane->view);
 	free(pane);
@@ -215,9 +218,10 @@ void window_shut(struct window *window)
 
 uint64_t window_repoints(struct window *window)
 {
-	uint64_t sum = 0;
+	uint64_t sum;
 
 	rwlock_read_acquire(&window->panes_lock);
+	sum = window->repoints;
 	for (struct pane *pane = window->panes; pane; pane = pane->next)
 		sum += view_repoints(pane->view);
 	rwlock_read_release(&window->panes_lock);

@@ -53,7 +53,6 @@ static bool fails(enum call call, unsigned long code)
 	return true;
 }
 
-/* Inside a system call of the shim no rule holds. */
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -65,9 +64,9 @@ int ioctl(int fd, unsigned long request, ...)
 	return fails(IOCTL, request) ? -1 : (int)syscall(SYS_ioctl, fd, request, arg);
 }
 
-ssize_t read(int fd, void *buf, size_t n)
+ssize_t read(int fd, void *buf, size_t nbytes)
 {
-	return fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, n);
+	return fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, nbytes);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
@@ -85,9 +84,9 @@ int madvise(void *addr, size_t len, int advice)
 	return fails(MADVISE, 0) ? -1 : (int)syscall(SYS_madvise, addr, len, advice);
 }
 
-int eventfd(unsigned initial, int flags)
+int eventfd(unsigned count, int flags)
 {
-	return fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, initial, flags);
+	return fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
 }
 
 int memfd_create(const char *name, unsigned flags)
@@ -95,9 +94,9 @@ int memfd_create(const char *name, unsigned flags)
 	return fails(MEMFD, 0) ? -1 : (int)syscall(SYS_memfd_create, name, flags);
 }
 
-int ftruncate(int fd, off_t len)
+int ftruncate(int fd, off_t length)
 {
-	return fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, len);
+	return fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, length);
 }
 
 static struct rig r;

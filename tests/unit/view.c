@@ -118,9 +118,13 @@ static unsigned vmas(void)
 	char line[512];
 
 	check(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "%lx-%lx", &a, &b) == 2 && a < end && start < b)
-			n++;
+	while (fgets(line, sizeof(line), f)) {
+		char *dash;
+
+		a = strtoul(line, &dash, 16);
+		b = strtoul(dash + 1, NULL, 16);
+		n += a < end && start < b;
+	}
 	fclose(f);
 	return n;
 }
