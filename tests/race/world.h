@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The world of most scenarios: a pool, a host mm with one region, and devices on it.
+ * Owns them from world_setup() to world_finish(), which a scenario calls from its own setup and finish.
+ * Accesses go through the library, and say in the timeline what they did. Knows no scenario.
+ */
+#ifndef UMBRA_TESTS_RACE_WORLD_H
+#define UMBRA_TESTS_RACE_WORLD_H
+
+#include "mmu/host/hostmm.h"
+#include "mmu/shadow/device.h"
+#include "tests/race/explore.h"
+
+#define WORLD_DEVICES 2
+
+struct world {
+	struct pool *pool;
+	struct hostmm *mm;
+	hva_t hva; /* of page 0 */
+	uint64_t pages;
+	struct device *device[WORLD_DEVICES];
+};
+
+extern struct world world;
+
+/* A region of @pages zeroed pages, and up to two devices by the names of their profiles (NULL: none). */
+void world_setup(uint64_t pages, const char *profile, const char *profile2);
+/* Check every device against the primary (a disagreement is a violation), then destroy all. */
+void world_finish(void);
+/* The same for a scenario with a bad device, which has its own oracle: no check. */
+void world_finish_unchecked(void);
+
+static inline hva_t world_page(uint64_t page)
+{
+	return world.hva + (page << PAGE_SHIFT);
+}
+
+/*
+ * Word 0 of a page, by the host's CPU and by device @d. Each says "CPU reads 1 from page 0" and so on, under the name
+ * @who of the actor. An errno other than 0 is a violation.
+ */
+uint64_t host_load(const char *who, uint64_t page);
+void host_store(const char *who, uint64_t page, uint64_t value);
+uint64_t device_load(unsigned d, const char *who, uint64_t page);
+void device_store(unsigned d, const char *who, uint64_t page, uint64_t value);
+
+#endif
