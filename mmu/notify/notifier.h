@@ -201,7 +201,7 @@ void mmu_notifier_synchronize(struct mmu_notifier_subscriptions *mm);
  * mmu_notifier_may_repoint - from change_pte, for @addr of it: is its own bracket the only one open over @addr?
  * Where another is open, its start has zapped what meets it, and its end will not: an entry made now outlives the
  * bracket (M2). So a subscriber asks under the lock that its start takes, and removes the entry on false. The answer
- * counts a bracket from before its first start callback until after its last end. Takes mm->lock. Row A22.
+ * counts a bracket from before its first start callback until its end begins. Takes mm->lock. Row A22.
  *
  * mmu_notifier_outstanding - how many brackets are open over @addr. Counted only on an mm with an interval subscription
  * or a notifier with change_pte; else 0. Takes mm->lock.

@@ -45,11 +45,10 @@ struct mmu_notifier_range {
 	void *owner; /* who changes it, for MIGRATE and EXCLUSIVE; else NULL */
 
 	/* The rest belongs to notify/, zero before start. */
-	bool is_tracked;		  /* start has counted the bracket in its mm */
-	struct list_node open;		  /* in mm->open while is_tracked */
-	const void *thread;		  /* debug: the thread that has it open */
-	struct mmu_notifier_range *outer; /* debug: the next one open in that thread */
-	struct list_node linted;	  /* debug: in the linter's list of open brackets */
+	bool is_tracked;	 /* start has counted the bracket in its mm */
+	struct list_node open;	 /* in mm->open while is_tracked */
+	const void *thread;	 /* debug: the thread that has it open */
+	struct list_node linted; /* debug: in the linter's list of open brackets */
 };
 
 static inline bool mmu_notifier_range_blockable(const struct mmu_notifier_range *range)
