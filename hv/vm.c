@@ -360,9 +360,9 @@ static int execute(struct vm *vm, struct why *w)
 	/* An orderly end has no vCPU in the guest. Any other may have one that waits for a page: let it go. */
 	if (vm->stop.status)
 		ram_shut(vm->ram);
+	stop_orderly(&vm->finish); /* before the joins: a vCPU may sleep in HC_WAIT */
 	for (unsigned i = 0; i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpu[i]);
-	stop_orderly(&vm->finish);
 	churn_join(vm->churn);
 	return 0;
 }
