@@ -41,12 +41,11 @@ struct device_profile {
 	enum device_tlb tlb;
 	enum device_walk walk;
 	enum device_subscription subscription;
-	bool pins; /* keeps a reference on each frame in its table; A24: that excuses nothing */
+	unsigned fault_around; /* of the shadow (struct shadow_opts) */
+	bool pins; /* a mirror keeps a reference on each frame in it; A24: that excuses nothing */
 	bool atomic; /* never sleeps in a callback: refuses what is not blockable only while held (device_hold()) */
-	bool defers; /* start returns before the entries are gone; device_run_deferred() drops them: known bad (A23) */
-	bool expands; /* an invalidation drops its range widened to DEVICE_EXPAND on both sides (A30) */
-	bool coarse; /* TLB: an invalidation drops all entries of the DEVICE_EXPAND blocks that it meets (A29) */
-	bool is_bad; /* must be caught by the version oracle */
+	bool expands; /* an invalidation drops all of each DEVICE_EXPAND block that it meets (A29, A30) */
+	bool defers; /* start returns with the entries in use, device_run_deferred() drops them: known bad (A23) */
 };
 
 #define DEVICE_EXPAND (2UL << 20)
@@ -55,7 +54,7 @@ struct device_profile {
  * device_profiles - all profiles; the last has no name. device_profile - by name, or NULL.
  *
  *	kvm		a shadow and a TLB
- *	gru		no table, atomic callbacks; gru-coarse: the other answer to A29
+ *	gru		no table, atomic callbacks; gru-coarse: also what lies around
  *	xpmem		mirror, pins, expands, sleeps in start
  *	xpmem-async	the same, defers the invalidation: known bad
  *	hmm		mirror by interval notifier

@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Devices that walk the host: how each kind of subscriber finds out that what hostmm_gup() gave is stale, and lets go
+ * when told. With and without a table (mirror) between host and TLB.
+ */
+#include <errno.h>
+
+#include "mmu/shadow/device_priv.h"
+
+/* The pages of the device that lie in [start, end) of the host. False: none. */
+static bool device_pages(const struct device *dev, hva_t start, hva_t end, uint64_t *first,
+			 uint64_t *last)
+{
+	*first = max_u64(start >> PAGE_SHIFT, dev->first);
+	*last = min_u64((end >> PAGE_SHIFT) + !is_page_aligned(end), dev->first + dev->npages);
+	return *first < *last;
+}
+
+/* ---- The mirror ---- */
+
+static struct device_entry *mirror_entry(struct device *dev, uint64_t page)
+{
+	return &dev->mirror[page - dev->first];
+}
+
+static void mirror_unpin(struct device *dev, const struct device_entry *e)
+{
+	struct gup_page page = { .fn = e->fn };
+
+	if (!dev->profile->pins)
+		return;
+	hostmm_put_pages(dev->mm, &page, 1);
+	dev->stats.pinned--;
+}
+
+void device_mirror_drop(struct device *dev, uint64_t start, uint64_t end)
+{
+	start = max_u64(start, dev->first);
+	end = min_u64(end, dev->first + dev->npages);
+	for (uint64_t page = start; page < end; page++) {
+		struct device_entry *e = mirror_entry(dev, page);
+
+		if (e->fn == FN_NONE)
+			continue;
+		mirror_unpin(dev, e);
+		e->fn = FN_NONE;
+		dev->stats.unmapped++;
+	}
+}
+
+/* The reference on @found goes into the mirror if that pins, else back. */
+static void install(struct device *dev, uint64_t page, const struct gup_page *found)
+{
+	struct device_entry *e;
+
+	if (!dev->mirror) {
+		device_fill(dev, page, found->fn, found->writable);
+		hostmm_put_pages(dev->mm, found, 1);
+		return;
+	}
+	e = mirror_entry(dev, page);
+	if (e->fn != FN_NONE)
+		mirror_unpin(dev, e);
+	e->fn = found->fn;
+	e->writable = found->writable;
+	if (dev->profile->pins)
+		dev->stats.pinned++;
+	else
+		hostmm_put_pages(dev->mm, found, 1);
+}
+
+struct device_entry *device_host_walk(struct device *dev, uint64_t page)
+{
+	struct device_entry *e;
+
+	if (!dev->mirror || page < dev->first || page - dev->first >= dev->npages)
+		return NULL;
+	e = mirror_entry(dev, page);
+	return e->fn == FN_NONE ? NULL : device_fill(dev, page, e->fn, e->writable);
+}
+
+/* ---- Begin, look up, retry ---- */
+
+static bool is_busy(const struct device *dev, uint64_t page)
+{
+	return dev->in_progress && dev->busy_start <= page && page < dev->busy_end;
+}
+
+/* The snapshot before anything is looked up. Lock held, and given up on return. */
+static uint64_t begin(struct device *dev, uint64_t page)
+{
+	uint64_t seq;
+
+	while (is_busy(dev, page))
+		device_wait(dev);
+	seq = dev->seq;
+	lock_release(&dev->lock);
+	if (dev->profile->subscription == DEVICE_INTERVAL)
+		seq = mmu_interval_read_begin(&dev->sub);
+	return seq;
+}
+
+/* Lock held. */
+static bool is_stale(struct device *dev, uint64_t page, uint64_t seq)
+{
+	if (dev->profile->subscription == DEVICE_INTERVAL)
+		return mmu_interval_read_retry(&dev->sub, seq);
+	return is_busy(dev, page) || dev->seq != seq;
+}
+
+int device_host_fault(struct device *dev, uint64_t page, bool write)
+{
+	struct gup_page found;
+	uint64_t seq;
+	int rc;
+
+	if (page < dev->first || page - dev->first >= dev->npages) {
+		lock_release(&dev->lock);
+		return -EFAULT;
+	}
+	seq = begin(dev, page);
+	rc = hostmm_gup(dev->mm, page << PAGE_SHIFT, 1, 0, 0, write, &found);
+	if (rc)
+		return rc;
+	lock_acquire(&dev->lock);
+	if (!is_stale(dev, page, seq)) {
+		install(dev, page, &found);
+		return 0;
+	}
+	dev->stats.retries++;
+	lock_release(&dev->lock);
+	hostmm_put_pages(dev->mm, &found, 1); /* may be the last: it frees the frame */
+	lock_acquire(&dev->lock);
+	return 0;
+}
+
+/* ---- Subscriber: list notifier with start and end ---- */
+
+static struct device *mn_device(struct mmu_notifier *mn)
+{
+	return (struct device *)((char *)mn - offsetof(struct device, mn));
+}
+
+/* Forbidden: the range is as good as unmapped when start returns, and the device still reaches it (A23, M30). */
+static void defer(struct device *dev, uint64_t first, uint64_t last)
+{
+	if (dev->deferred_start == dev->deferred_end) {
+		dev->deferred_start = first;
+		dev->deferred_end = last;
+	} else {
+		dev->deferred_start = min_u64(first, dev->deferred_start);
+		dev->deferred_end = max_u64(last, dev->deferred_end);
+	}
+	dev->stats.deferred++;
+}
+
+static int device_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t first, last;
+
+	if (!device_pages(dev, range->start, range->end, &first, &last))
+		return 0;
+	lock_acquire(&dev->lock);
+	dev->busy_start = dev->in_progress ? min_u64(first, dev->busy_start) : first;
+	dev->busy_end = dev->in_progress ? max_u64(last, dev->busy_end) : last;
+	dev->in_progress++;
+	if (dev->profile->defers)
+		defer(dev, first, last);
+	else
+		device_flush(dev, first, last);
+	lock_release(&dev->lock);
+	return 0;
+}
+
+static void device_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t first, last;
+
+	if (!device_pages(dev, range->start, range->end, &first, &last))
+		return;
+	lock_acquire(&dev->lock);
+	bug_on(!dev->in_progress);
+	dev->in_progress--;
+	dev->seq++;
+	if (dev->waiters)
+		cond_broadcast(&dev->changed);
+	lock_release(&dev->lock);
+}
+
+/* The mm dies, or the device detaches. Lookups under way are stale; later ones find no region. */
+static void device_mn_release(struct mmu_notifier *mn)
+{
+	struct device *dev = mn_device(mn);
+
+	lock_acquire(&dev->lock);
+	dev->seq++;
+	device_flush(dev, dev->first, dev->first + dev->npages);
+	lock_release(&dev->lock);
+}
+
+static const struct mmu_notifier_ops start_end_ops = {
+	.release = device_mn_release,
+	.invalidate_range_start = device_range_start,
+	.invalidate_range_end = device_range_end,
+};
+
+/* ---- Subscriber: list notifier with the secondary-TLB op ---- */
+
+/* Called between clear and set: a lookup sees what is new, or this makes it stale. No end is needed. */
+static void device_invalidate_tlb(struct mmu_notifier *mn, hva_t start, hva_t end)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t first, last;
+
+	if (!device_pages(dev, start, end, &first, &last))
+		return;
+	lock_acquire(&dev->lock);
+	dev->seq++;
+	device_flush(dev, first, last);
+	lock_release(&dev->lock);
+}
+
+static const struct mmu_notifier_ops secondary_tlb_ops = {
+	.release = device_mn_release,
+	.arch_invalidate_secondary_tlbs = device_invalidate_tlb,
+};
+
+/* ---- Subscriber: interval notifier ---- */
+
+static bool device_invalidate(struct mmu_interval_notifier *sub,
+			      const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	struct device *dev = (struct device *)((char *)sub - offsetof(struct device, sub));
+	uint64_t first, last;
+
+	bug_on(!device_pages(dev, range->start, range->end, &first, &last));
+	lock_acquire(&dev->lock);
+	if (!mmu_notifier_range_blockable(range) && (dev->holders || !dev->profile->atomic)) {
+		dev->stats.refused++;
+		lock_release(&dev->lock);
+		return false;
+	}
+	mmu_interval_set_seq(sub, cur_seq);
+	device_flush(dev, first, last);
+	lock_release(&dev->lock);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops interval_ops = {
+	.invalidate = device_invalidate,
+};
+
+/* ---- Attach, detach ---- */
+
+int device_host_attach(struct device *dev)
+{
+	if (dev->profile->subscription == DEVICE_INTERVAL) {
+		dev->sub.user_lock = &dev->lock;
+		return mmu_interval_notifier_insert(&dev->sub, hostmm_subscriptions(dev->mm),
+						    dev->first << PAGE_SHIFT,
+						    dev->npages << PAGE_SHIFT, &interval_ops);
+	}
+	dev->mn.ops = dev->profile->subscription == DEVICE_START_END ? &start_end_ops
+								     : &secondary_tlb_ops;
+	return hostmm_subscribe(dev->mm, &dev->mn);
+}
+
+void device_host_detach(struct device *dev)
+{
+	if (dev->profile->subscription == DEVICE_INTERVAL)
+		mmu_interval_notifier_remove(&dev->sub);
+	else
+		mmu_notifier_unregister(&dev->mn);
+	if (dev->mirror)
+		device_mirror_drop(dev, dev->first, dev->first + dev->npages);
+}

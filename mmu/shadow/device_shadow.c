@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The device below a shadow: it walks the shadow's table as hardware does, and is the backend that keeps its TLB in step.
+ * So map and make_writable have nothing to do: a TLB holds no absent translations, and one that it holds without the
+ * right to store is looked up anew when a store comes.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "mmu/shadow/device_priv.h"
+#include "mmu/shadow/shadow_priv.h"
+
+/* slot->backend */
+struct device_slot {
+	struct device *dev;
+	gfn_t gfn;
+};
+
+static int device_slot_add(void *ctx, struct memslot *slot, fn_t home)
+{
+	struct device_slot *ds = malloc(sizeof(*ds));
+
+	(void)home;
+	if (!ds)
+		return -ENOMEM;
+	*ds = (struct device_slot){ .dev = ctx, .gfn = slot->gfn };
+	slot->backend = ds;
+	return 0;
+}
+
+static void device_slot_remove(void *ctx, struct memslot *slot)
+{
+	(void)ctx;
+	free(slot->backend);
+}
+
+static int device_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	(void)slot_backend;
+	(void)page;
+	(void)n;
+	(void)fn;
+	(void)writable;
+	return 0;
+}
+
+static int device_make_writable(void *slot_backend, uint64_t page, uint64_t n)
+{
+	(void)slot_backend;
+	(void)page;
+	(void)n;
+	return 0;
+}
+
+static void device_zap(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct device_slot *ds = slot_backend;
+
+	lock_acquire(&ds->dev->lock);
+	device_flush(ds->dev, ds->gfn + page, ds->gfn + page + n);
+	lock_release(&ds->dev->lock);
+}
+
+static void device_wake(void *slot_backend, uint64_t page, uint64_t n)
+{
+	(void)slot_backend;
+	(void)page;
+	(void)n;
+}
+
+static const struct backend_ops device_ops = {
+	.slot_add = device_slot_add,
+	.slot_remove = device_slot_remove,
+	.map = device_map,
+	.make_writable = device_make_writable,
+	.zap = device_zap,
+	.wake = device_wake,
+};
+
+struct device_entry *device_shadow_walk(struct device *dev, uint64_t page)
+{
+	uint64_t spte;
+
+	if (page >= 1UL << SPTE_GFN_BITS)
+		return NULL;
+	spte = ept_peek(&dev->shadow->ept, page);
+	if (!spte_is_present(spte))
+		return NULL;
+	return device_fill(dev, page, spte_fn(spte), spte_is_writable(spte));
+}
+
+int device_shadow_fault(struct device *dev, uint64_t page, bool write)
+{
+	int rc;
+
+	lock_release(&dev->lock);
+	rc = shadow_fault(dev->shadow, page, write);
+	if (rc < 0)
+		return rc;
+	lock_acquire(&dev->lock);
+	return 0;
+}
+
+int device_shadow_attach(struct device *dev, unsigned prot)
+{
+	struct shadow_opts opts = { .fault_around = dev->profile->fault_around };
+	unsigned flags = prot & HOSTMM_PROT_WRITE ? 0 : MEMSLOT_READONLY;
+	int rc = shadow_create(&dev->shadow, dev->mm, &device_ops, dev, &opts);
+
+	if (rc)
+		return rc;
+	rc = shadow_add_slot(dev->shadow, 0, dev->first, dev->npages, dev->first << PAGE_SHIFT,
+			     flags);
+	if (rc)
+		shadow_destroy(dev->shadow);
+	return rc;
+}
+
+void device_shadow_detach(struct device *dev)
+{
+	shadow_destroy(dev->shadow);
+}
