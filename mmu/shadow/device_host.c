@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/shadow/device_priv.h"
 
 /* The pages of the device that lie in [start, end) of the host. False: none. */
@@ -83,7 +84,7 @@ struct device_entry *device_host_walk(struct device *dev, uint64_t page)
 
 static bool is_busy(const struct device *dev, uint64_t page)
 {
-	return dev->in_progress && dev->busy_start <= page && page < dev->busy_end;
+	return !mutant(19) && dev->in_progress && dev->busy_start <= page && page < dev->busy_end;
 }
 
 /* The snapshot before anything is looked up. Lock held, and given up on return. */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/sync.h"
 
 struct ept_page {
@@ -72,8 +73,10 @@ static bool spte_cas(struct ept *ept, _Atomic uint64_t *sptep, uint64_t old, uin
 /* Alone with the table; an exchange all the same, since A and D change under no lock (M16). */
 static uint64_t spte_write_excl(struct ept *ept, _Atomic uint64_t *sptep, uint64_t new, int level)
 {
-	uint64_t old = sync_exchange(sptep, new);
+	uint64_t old = mutant(16) ? sync_load(sptep) : sync_exchange(sptep, new);
 
+	if (mutant(16))
+		sync_store(sptep, new);
 	handle_changed_spte(ept, old, new, level);
 	return old;
 }
@@ -228,7 +231,7 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
 		if (!spte_is_present(it.spte))
 			continue;
 		spte_write_excl(ept, iter_entry(&it), SPTE_NONE, it.level);
-		if (!span.count++)
+		if (!span.count++ || mutant(15))
 			span.start = it.gfn;
 		span.end = it.gfn + spte_level_pages(it.level);
 	} while (iter_next(&it));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The subscriber: what the primary's brackets do to the table, and how faults wait for them. */
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
@@ -56,6 +57,8 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 		gfn_t gfn, end;
 
 		if (!slot_gfns(&all->slot[i], range, &gfn, &end))
+			continue;
+		if (mutant(141) && (all->slot[i].flags & MEMSLOT_INVALID))
 			continue;
 		if (!locked)
 			rwlock_write_acquire(&sh->mmu_lock);
@@ -139,7 +142,7 @@ void shadow_wait_retry(struct shadow *sh, gfn_t gfn)
 	lock_acquire(&sh->mn_lock);
 	sh->retry_waiters++;
 	/* The end counts down before it takes mn_lock to wake: seen here, or the wake comes. */
-	while (is_invalidating(sh, gfn, gfn + 1) || is_slot_invalid(sh, gfn))
+	while ((is_invalidating(sh, gfn, gfn + 1) || is_slot_invalid(sh, gfn)) && !mutant(8))
 		cond_wait(&sh->mn_changed, &sh->mn_lock);
 	sh->retry_waiters--;
 	lock_release(&sh->mn_lock);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
@@ -70,8 +71,12 @@ void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t 
 	span = ept_zap(&sh->ept, gfn, end);
 	if (!span.count)
 		return;
-	/* Flush before unlock (M21): after it, the frames may be anybody's. */
+	if (mutant(21))
+		rwlock_write_release(&sh->mmu_lock);
+	/* Flush before unlock (M21): another bracket over the pages finds no leaf, and lets its caller free them. */
 	sh->ops->zap(slot->backend, span.start - slot->gfn, span.end - span.start);
+	if (mutant(21))
+		rwlock_write_acquire(&sh->mmu_lock);
 	count(&sh->zapped, span.count);
 	count(&sh->flushes, 1);
 	trace_span(kvm_mmu_zap, begin, span.start, span.end - span.start, span.count);
@@ -86,7 +91,7 @@ static void swap_slots(struct shadow *sh, struct memslots *next)
 	struct memslots *old;
 
 	lock_acquire(&sh->mn_lock);
-	while (sh->mn_active)
+	while (sh->mn_active && !mutant(9))
 		cond_wait(&sh->mn_changed, &sh->mn_lock);
 	old = slots_publish(&sh->slots, next);
 	cond_broadcast(&sh->mn_changed); /* for faults that met an invalid slot */
@@ -174,7 +179,7 @@ static int remove_slot_locked(struct shadow *sh, unsigned id)
 
 	swap_slots(sh, invalid);
 	rwlock_write_acquire(&sh->mmu_lock);
-	sync_fetch_add(&sh->invalidate_seq, 1);
+	sync_fetch_add(&sh->invalidate_seq, !mutant(142)); /* faults that have found the slot */
 	shadow_zap(sh, &slot, slot.gfn, memslot_end(&slot));
 	rwlock_write_release(&sh->mmu_lock);
 	swap_slots(sh, without);

@@ -6,6 +6,7 @@
 #ifndef UMBRA_MMU_SHADOW_SHADOW_PRIV_H
 #define UMBRA_MMU_SHADOW_SHADOW_PRIV_H
 
+#include "mmu/base/mutant.h"
 #include "mmu/shadow/around.h"
 #include "mmu/shadow/ept.h"
 #include "mmu/shadow/shadow.h"
@@ -54,7 +55,7 @@ static inline void count(_Atomic uint64_t *counter, uint64_t n)
 /* Is anything of [start, end) being invalidated? Exact with mmu_lock held, a hint without. */
 static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
 {
-	return sync_load_acquire(&sh->invalidate_in_progress) &&
+	return !mutant(18) && sync_load_acquire(&sh->invalidate_in_progress) &&
 	       ranges_overlap(start, end, sync_load(&sh->invalidate_start),
 			      sync_load(&sh->invalidate_end));
 }
