@@ -2,6 +2,7 @@
 /* The fault path: snapshot, slot, frames from the primary, lock, check, install. */
 #include <errno.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
@@ -22,7 +23,8 @@ struct fault {
 static bool is_stale(struct shadow *sh, const struct fault *f)
 {
 	rwlock_assert_held(&sh->mmu_lock);
-	return is_invalidating(sh, f->block.start, f->block.end) ||
+	return is_invalidating(sh, mutant(7) ? f->gfn : f->block.start,
+			       mutant(7) ? f->gfn + 1 : f->block.end) ||
 	       sync_load(&sh->invalidate_seq) != f->seq;
 }
 
@@ -155,14 +157,17 @@ static int try_fault(struct shadow *sh, struct fault *f)
 
 	/* Acquire: nothing below may be looked at before the snapshot. Pairs with shadow_range_end(). */
 	f->seq = sync_load_acquire(&sh->invalidate_seq);
+	if (mutant(6))
+		f->seq = (uint64_t)(int32_t)f->seq;
 
 	f->slot = memslots_find(slots_get(&sh->slots), f->gfn);
-	if (!f->slot)
+	if (!f->slot || (mutant(171) && (f->slot->flags & MEMSLOT_INVALID)))
 		return -ENXIO;
 	if (f->write && (f->slot->flags & MEMSLOT_READONLY))
 		return -EACCES;
 	/* Before the lock is contended: an invalidation under way would refuse anyhow (M8). */
-	if ((f->slot->flags & MEMSLOT_INVALID) || is_invalidating(sh, f->gfn, f->gfn + 1))
+	if (((f->slot->flags & MEMSLOT_INVALID) && !mutant(17)) ||
+	    (is_invalidating(sh, f->gfn, f->gfn + 1) && !mutant(8)))
 		return TRY_AGAIN;
 
 	spte = ept_peek(&sh->ept, f->gfn);
@@ -171,6 +176,8 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	rc = lookup(sh, f);
 	if (rc)
 		return rc;
+	if (mutant(4))
+		f->seq = sync_load_acquire(&sh->invalidate_seq);
 
 	rc = ept_populate(&sh->ept, f->block.start, f->block.end);
 	if (!rc) {
