@@ -6,9 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include "mmu/base/sync.h"
+
+/* What one huge page of the system holds. */
+#define BULK_FRAMES  512u
 
 /* Frame flags. Zero is the state of a frame never used: the array is sparse. */
 #define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
@@ -37,6 +41,7 @@ struct pool {
 	bool canary;	       /* [I] */
 	uint64_t nframes;      /* [I] */
 	char *direct;	       /* [I] */
+	char *bulk;	       /* [I] only to populate; NULL: huge pages are not to be had */
 	struct frame *frames;  /* [I] members [a] */
 	_Atomic uint64_t used; /* [a] */
 	struct lock lock;
@@ -49,6 +54,63 @@ static void *map_sparse(size_t bytes, int fd)
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 
 	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * A file on a tmpfs of its own, mounted nowhere and gone with the descriptor, that takes huge pages where a mapping
+ * asks for them. System settings rarely allow a memfd that. Needs CAP_SYS_ADMIN and Linux 5.2; -1 without.
+ */
+static int open_huge_file(void)
+{
+	int fs, mount, fd = -1;
+
+	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -1;
+	if (!fsconfig(fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) &&
+	    !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
+		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+		if (mount >= 0) {
+			fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+			close(mount);
+		}
+	}
+	close(fs);
+	return fd;
+}
+
+/* A mapping of its own to populate through: a fault of the direct map must not bring in a huge page for one frame. */
+static void map_bulk(struct pool *pool)
+{
+	size_t len = pool->nframes << PAGE_SHIFT;
+
+	pool->bulk = map_sparse(len, pool->fd);
+	if (pool->bulk && madvise(pool->bulk, len, MADV_HUGEPAGE)) {
+		munmap(pool->bulk, len);
+		pool->bulk = NULL;
+	}
+}
+
+static int open_file(struct pool *pool)
+{
+	bool huge;
+
+	pool->fd = pool->nframes >= BULK_FRAMES ? open_huge_file() : -1;
+	huge = pool->fd >= 0;
+	if (!huge)
+		pool->fd = memfd_create("umbra-pool", MFD_CLOEXEC);
+	if (pool->fd < 0)
+		return -errno;
+	if (ftruncate(pool->fd, (off_t)(pool->nframes << PAGE_SHIFT))) {
+		int rc = -errno;
+
+		close(pool->fd);
+		return rc;
+	}
+	if (huge)
+		map_bulk(pool);
+	return 0;
 }
 
 int pool_create(struct pool **out, uint64_t frames, bool canary)
@@ -65,15 +127,9 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 	pool->canary = canary;
 	lock_init(&pool->lock);
 
-	pool->fd = memfd_create("umbra-pool", MFD_CLOEXEC);
-	if (pool->fd < 0) {
-		rc = -errno;
+	rc = open_file(pool);
+	if (rc)
 		goto err_undo_alloc;
-	}
-	if (ftruncate(pool->fd, (off_t)(frames << PAGE_SHIFT))) {
-		rc = -errno;
-		goto err_undo_fd;
-	}
 	pool->direct = map_sparse(frames << PAGE_SHIFT, pool->fd);
 	if (!pool->direct) {
 		rc = -errno;
@@ -98,6 +154,8 @@ err_undo_frames:
 err_undo_direct:
 	munmap(pool->direct, frames << PAGE_SHIFT);
 err_undo_fd:
+	if (pool->bulk)
+		munmap(pool->bulk, frames << PAGE_SHIFT);
 	close(pool->fd);
 err_undo_alloc:
 	lock_fini(&pool->lock);
@@ -112,6 +170,8 @@ void pool_destroy(struct pool *pool)
 	free(pool->free);
 	munmap(pool->frames, pool->nframes * sizeof(struct frame));
 	munmap(pool->direct, pool->nframes << PAGE_SHIFT);
+	if (pool->bulk)
+		munmap(pool->bulk, pool->nframes << PAGE_SHIFT);
 	close(pool->fd);
 	lock_fini(&pool->lock);
 	free(pool);
@@ -239,9 +299,35 @@ static void set_unfilled(struct pool *pool, fn_t fn, fn_t end)
 					  memory_order_relaxed);
 }
 
+/* Frames [first, first + n) as one huge page, if they can be one and are all holes. */
+static bool populate_bulk(struct pool *pool, fn_t first, uint64_t n)
+{
+#ifdef MADV_POPULATE_WRITE
+	return pool->bulk && n == BULK_FRAMES && first % BULK_FRAMES == 0 &&
+	       !madvise(pool->bulk + (first << PAGE_SHIFT), n << PAGE_SHIFT, MADV_POPULATE_WRITE);
+#else
+	return false;
+#endif
+}
+
+/*
+ * Memory for frames that are holes, zeroed by the system. A huge page costs a sixth of 512 single ones; fewer frames
+ * get no more than they need.
+ */
+static int fill_holes(struct pool *pool, fn_t first, uint64_t n)
+{
+	if (populate_bulk(pool, first, n))
+		return 0;
+	return fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << PAGE_SHIFT),
+			 (off_t)(n << PAGE_SHIFT))
+		       ? -errno
+		       : 0;
+}
+
 int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 {
 	fn_t fn, hole = first;
+	int rc;
 
 	/* Fresh frames come zeroed from the system, in bulk; used ones are cleared by hand. */
 	for (fn = first; fn <= first + n; fn++) {
@@ -252,11 +338,8 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 
 		if (!filled)
 			continue;
-		if (fn > hole &&
-		    fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(hole << PAGE_SHIFT),
-			      (off_t)((fn - hole) << PAGE_SHIFT))) {
-			int rc = -errno;
-
+		rc = fn > hole ? fill_holes(pool, hole, fn - hole) : 0;
+		if (rc) {
 			/* They still have no memory: clearing them by hand next time would be SIGBUS. */
 			set_unfilled(pool, hole, fn);
 			return rc;
@@ -273,6 +356,7 @@ int pool_populate(struct pool *pool, fn_t first, uint64_t n)
 	for (fn_t fn = first; fn < first + n; fn++)
 		atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_FILLED,
 					 memory_order_relaxed);
+	populate_bulk(pool, first, n);
 #ifdef MADV_POPULATE_WRITE
 	if (!madvise(pool_direct(pool, first), n << PAGE_SHIFT, MADV_POPULATE_WRITE))
 		return 0;

@@ -40,6 +40,13 @@ int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writabl
 bool view_has_gap(struct view *view, uint64_t page, fn_t fn);
 
 /*
+ * view_restore - page @at of [page, page + n), which reach [fn, fn + n) with one right, has faulted all the same: the
+ * system may have taken entries away (swap, a huge page split). Map it again; if it was lost, the others too, best
+ * effort. No map, zap or wrprotect of these pages runs. As view_map() for @at.
+ */
+int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable, uint64_t at);
+
+/*
  * view_make_writable - drop the write protection of pages that view_map() or view_wrprotect() left read-only.
  * view_wrprotect - on return no thread can write the pages; reads go on. Kernel: change_protection() and its flush.
  * view_zap - on return the pages reach nothing, and no thread has a translation left. Kernel: zap_page_range().

@@ -27,6 +27,13 @@ struct backend_ops {
 	int (*make_writable)(void *slot_backend, uint64_t page, uint64_t n);
 	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
 	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
+	/*
+	 * optional. The table has leaves for pages [page, page + n), frames [fn, fn + n), all of one right; an access
+	 * to page @at of them has faulted all the same. Map that one again if it was lost, and then, best effort, the
+	 * others. mmu_lock held for writing. As map; after an error the caller zaps page @at. NULL: never loses any.
+	 */
+	int (*restore)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable,
+		       uint64_t at);
 	/* required. Whoever waits for the pages may try again. No lock held but RCU. */
 	void (*wake)(void *slot_backend, uint64_t page, uint64_t n);
 };

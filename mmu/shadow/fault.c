@@ -127,25 +127,48 @@ static int lookup(struct shadow *sh, struct fault *f)
 			  f->block.ahead, f->write, f->page);
 }
 
+/* Does the leaf of @gfn go on where @spte, @distance pages away, left off? */
+static bool is_same_run(struct shadow *sh, gfn_t gfn, uint64_t spte, int64_t distance)
+{
+	uint64_t other = ept_peek(&sh->ept, gfn);
+
+	return spte_is_present(other) && spte_fn(other) == spte_fn(spte) + (fn_t)distance &&
+	       spte_is_writable(other) == spte_is_writable(spte);
+}
+
 /*
- * The table has what the fault asks for. Either another fault has just been faster, or the backend lost its side of it,
- * as a window does when the system swaps out a page of the pool: have it map the page again.
+ * The table has what the fault asks for. Either another fault has just been faster, or the backend lost its side of it:
+ * a window does when the system swaps out a page of the pool, or splits a huge one because a part of it is freed, which
+ * costs all 512. Have it map the page again, and those around it.
  */
 static int refresh(struct shadow *sh, struct fault *f)
 {
+	gfn_t start = f->gfn, end = f->gfn + 1, block = f->gfn & ~(SPTE_PER_TABLE - 1);
+	gfn_t first = max_u64(block, f->slot->gfn);
+	gfn_t last = min_u64(block + SPTE_PER_TABLE, memslot_end(f->slot));
 	uint64_t spte;
 	int rc = 0;
 
 	f->block = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
-	/* For writing: nobody else is mapping the page meanwhile, which may take several system calls. */
+	if (!sh->ops->restore)
+		return SHADOW_SPURIOUS;
+	/* For writing: nobody else is mapping the pages meanwhile, which may take several system calls. */
 	rwlock_write_acquire(&sh->mmu_lock);
 	spte = ept_peek(&sh->ept, f->gfn);
-	if (spte_is_present(spte))
-		rc = sh->ops->map(f->slot->backend, f->gfn - f->slot->gfn, 1, spte_fn(spte),
-				  spte_is_writable(spte));
+	if (spte_is_present(spte)) {
+		while (start > first &&
+		       is_same_run(sh, start - 1, spte, (int64_t)(start - 1 - f->gfn)))
+			start--;
+		while (end < last && is_same_run(sh, end, spte, (int64_t)(end - f->gfn)))
+			end++;
+		rc = sh->ops->restore(f->slot->backend, start - f->slot->gfn, end - start,
+				      spte_fn(spte) - (f->gfn - start), spte_is_writable(spte),
+				      f->gfn - f->slot->gfn);
+	}
 	if (rc)
 		shadow_zap(sh, f->slot, f->gfn, f->gfn + 1);
 	rwlock_write_release(&sh->mmu_lock);
+	f->block = (struct around_block){ .start = start, .end = end };
 	return rc ? rc : SHADOW_SPURIOUS;
 }
 

@@ -83,6 +83,14 @@ static int window_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bo
 	return view_map(pane->view, page, n, fn, writable);
 }
 
+static int window_restore(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable,
+			  uint64_t at)
+{
+	struct pane *pane = slot_backend;
+
+	return view_restore(pane->view, page, n, fn, writable, at);
+}
+
 static int window_make_writable(void *slot_backend, uint64_t page, uint64_t n)
 {
 	struct pane *pane = slot_backend;
@@ -109,6 +117,7 @@ const struct backend_ops window_ops = {
 	.slot_remove = window_slot_remove,
 	.map = window_map,
 	.make_writable = window_make_writable,
+	.restore = window_restore,
 	.zap = window_zap,
 	.wake = window_wake,
 };
