@@ -279,19 +279,30 @@ UTEST(run, cpl_0, .init = setup, .fini = scratch_remove)
 	umbra_said_out(", 0 wrong\n");
 }
 
+/* The number that stands right before @what in @line. */
+static double number_before(const char *line, const char *what)
+{
+	const char *at = strstr(line, what);
+
+	check(at, "no %s in %s", what, line);
+	while (at > line && strchr("0123456789.", at[-1]))
+		at--;
+	return strtod(at, NULL);
+}
+
 UTEST(run, stats_as_text, .init = need_kvm)
 {
 	const struct said *s = umbra("run configs/touch.dts --stats --set /work/reg=0x80000000,1M");
-	unsigned long faults, pages, batches, retries, invalidations;
-	double seconds;
+	double faults = number_before(s->err, " faults, ");
+	double pages = number_before(s->err, " pages installed in ");
+	double seconds = number_before(s->err, " s\n");
 
 	umbra_ended(0);
-	check(sscanf(s->err,
-		     "mmu: %lu faults, %lu pages installed in %lu batches, %lu retries, "
-		     "%lu invalidations, %lf s\n",
-		     &faults, &pages, &batches, &retries, &invalidations, &seconds) == 6,
-	      "%s", s->err);
+	check(!strncmp(s->err, "mmu: ", 5), "%s", s->err);
 	check(pages >= 256 && faults > 0 && faults < pages, "%s", s->err);
+	check(number_before(s->err, " batches, ") <= pages, "%s", s->err);
+	check(number_before(s->err, " retries, ") == 0, "%s", s->err);
+	check(number_before(s->err, " invalidations, ") == 0, "%s", s->err);
 	check(seconds > 0 && seconds < 10, "%s", s->err);
 	check(strchr(s->err, '\n') == s->err + strlen(s->err) - 1, "one line: %s", s->err);
 }
