@@ -26,10 +26,10 @@ void report_stats(const struct machine *m, const struct report *r, const struct 
 		  bool json);
 
 /*
- * Write the trace ring to @out in Chrome's trace event format, which Perfetto opens. Returns 0 or -errno; *@dropped
+ * Write the trace ring to @file in Chrome's trace event format, which Perfetto opens. Returns 0 or -errno; *@dropped
  * gets how many older events the ring had no room for.
  */
-int report_trace(FILE *out, uint64_t *dropped);
+int report_trace(FILE *file, uint64_t *dropped);
 
 /* The last events of the trace ring, if it is on, one a line: what led to a bug. */
 void report_last_events(FILE *out);
