@@ -169,6 +169,9 @@ static inline void rwlock_write_release(struct rwlock *l)
 	atomic_compare_exchange_strong_explicit((p), (old), (new), memory_order_acq_rel, \
 						memory_order_acquire)
 
+/* Memory behind @p is about to be touched by somebody who shares no lock with the others: only the explorer asks. */
+#define sync_touch(p) ((void)(p))
+
 /*
  * RCU, bulletproof flavour: no registration, readers may sleep, sections nest.
  * sync_rcu_wait() waits for all sections open at the call: never call it inside one, nor while holding a lock

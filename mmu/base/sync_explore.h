@@ -178,6 +178,9 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
 #define sync_cas(p, old, new) \
 	explore_access(EXPLORE_RMW, p, atomic_compare_exchange_strong((p), (old), (new)))
 
+/* Memory behind @p is about to be touched by somebody who shares no lock with the others. */
+#define sync_touch(p) explore_point(EXPLORE_STORE, (void *)(uintptr_t)(p), NULL, #p, __func__)
+
 void explore_rcu(enum explore_op op, const char *where);
 
 #define sync_rcu_read_lock()   explore_rcu(EXPLORE_RCU_LOCK, __func__)

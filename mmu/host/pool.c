@@ -190,6 +190,7 @@ uint64_t pool_frames(const struct pool *pool)
 void *pool_direct(const struct pool *pool, fn_t fn)
 {
 	bug_on(fn >= pool->nframes);
+	sync_touch(&pool->frames[fn]);
 	return pool->direct + (fn << PAGE_SHIFT);
 }
 
@@ -374,6 +375,7 @@ void pool_copy(struct pool *pool, fn_t to, fn_t from)
 
 void pool_get(struct pool *pool, fn_t fn)
 {
+	sync_touch(&pool->frames[fn]);
 	bug_on(atomic_fetch_add_explicit(&pool->frames[fn].refs, 1, memory_order_relaxed) == 0);
 }
 
@@ -382,6 +384,7 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn)
 	uint32_t none = 0;
 
 	bug_on(fn >= pool->nframes);
+	sync_touch(&pool->frames[fn]);
 	/* Acquire: pairs with the release of the last pool_put(), so that its canary is seen to be complete. */
 	if (!atomic_compare_exchange_strong_explicit(&pool->frames[fn].refs, &none, 1,
 						     memory_order_acquire, memory_order_relaxed))
@@ -439,6 +442,7 @@ void pool_put(struct pool *pool, fn_t first, uint64_t n)
 	fn_t fn, run = first;
 
 	for (fn = first; fn < first + n; fn++) {
+		sync_touch(&pool->frames[fn]);
 		uint32_t refs = atomic_load_explicit(&pool->frames[fn].refs, memory_order_acquire);
 
 		bug_on(!refs);
