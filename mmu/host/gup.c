@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/host/hostmm_priv.h"
 
 /* Report the pages [page, end) of one chunk; @must is inside, or UINT64_MAX. */
@@ -15,14 +16,15 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 
 	lock_acquire(&chunk->lock);
 	if (page <= must && must < end)
-		rc = hpte_get(r, must, ahead_end, write, &hpte);
+		rc = cow_get(r, must, ahead_end, write, &hpte);
 	for (; !rc && page < end; page++, out++) {
 		hpte = sync_load(&r->hpte[page]);
 		if (!(hpte & HPTE_PRESENT)) {
 			out->fn = FN_NONE;
 			continue;
 		}
-		pool_get(r->pool, hpte_fn(hpte));
+		if (!mutant(25))
+			pool_get(r->pool, hpte_fn(hpte));
 		out->fn = hpte_fn(hpte);
 		out->writable = hpte & HPTE_WRITE;
 	}
@@ -111,7 +113,7 @@ static int access(struct hostmm *mm, hva_t hva, char *in, const char *from, size
 		struct chunk_lock *chunk = region_chunk(r, page);
 
 		lock_acquire(&chunk->lock);
-		rc = hpte_get(r, page, page + 1, from != NULL, &hpte);
+		rc = cow_get(r, page, page + 1, from != NULL, &hpte);
 		if (!rc) {
 			char *at = (char *)pool_direct(mm->pool, hpte_fn(hpte)) + offset;
 

@@ -30,13 +30,11 @@ static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, addr);
 	if (r) {
-		uint64_t page = region_page(r, addr), hpte;
+		uint64_t page = region_page(r, addr);
 		struct chunk_lock *chunk = region_chunk(r, page);
 
 		lock_acquire(&chunk->lock);
-		rc = hpte_get(r, page, page + 1, write, &hpte);
-		if (!rc)
-			rc = hpte_show(r, page);
+		rc = cow_show(r, page, write);
 		lock_release(&chunk->lock);
 		if (rc)
 			view_shut(r->view);
@@ -142,6 +140,7 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	rc = view_create(&r->view, mm->pool, &mm->uffd, npages, home);
 	if (rc)
 		goto err_undo_hpte;
+	r->mm = mm;
 	r->pool = mm->pool;
 	r->home = home;
 	r->start = (hva_t)(uintptr_t)view_base(r->view);
@@ -173,8 +172,9 @@ static void region_destroy(struct region *r)
 	free(r);
 }
 
-int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
-	       void *pager_ctx, hva_t *hva)
+int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
+		      const struct pager_ops *pager, void *pager_ctx, hva_t forked_from,
+		      struct region **out)
 {
 	struct region **link, *r = NULL;
 	fn_t home;
@@ -194,6 +194,8 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 	r->prot = prot;
 	r->pager = pager;
 	r->pager_ctx = pager_ctx;
+	r->forked_from = forked_from;
+	*out = r;
 
 	rwlock_write_acquire(&mm->mmap_lock);
 	for (link = &mm->regions; *link && (*link)->start < r->start; link = &(*link)->next)
@@ -202,9 +204,19 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 	*link = r;
 	if (sync_load(&mm->dead))
 		view_shut(r->view);
-	*hva = r->start;
 	rwlock_write_release(&mm->mmap_lock);
 	return 0;
+}
+
+int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
+	       void *pager_ctx, hva_t *hva)
+{
+	struct region *r;
+	int rc = hostmm_add_region(mm, npages, prot, pager, pager_ctx, 0, &r);
+
+	if (!rc)
+		*hva = r->start;
+	return rc;
 }
 
 int hostmm_unmap(struct hostmm *mm, hva_t hva)

@@ -62,7 +62,6 @@ int hostmm_unmerge(struct hostmm *mm, hva_t hva);
 
 struct hostmm_actor_stats {
 	uint64_t cow_copies; /* sharing broken with a copy */
-	uint64_t cow_reuses; /* stores that found their page alone and made it writable */
 	uint64_t forks, merges;
 };
 

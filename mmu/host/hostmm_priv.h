@@ -25,6 +25,7 @@ struct hostmm {
 	struct region *regions; /* [m] by address */
 	atomic_bool dead;	/* [a] a fault thread has died */
 	_Atomic uint64_t view_faults, discards, wrprotects, migrates, zaps; /* [a] */
+	_Atomic uint64_t cow_copies, forks, merges;			    /* [a] */
 	_Atomic uint64_t page_ins, pages_in; /* [a] of regions that are gone */
 };
 
@@ -35,5 +36,40 @@ static inline uint64_t region_page(const struct region *r, hva_t hva)
 {
 	return (hva - r->start) >> PAGE_SHIFT;
 }
+
+static inline hva_t region_hva(const struct region *r, uint64_t page)
+{
+	return r->start + (page << PAGE_SHIFT);
+}
+
+/* hostmm_add_region - hostmm_map(), for who wants the region itself: nobody else may unmap it meanwhile. */
+int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
+		      const struct pager_ops *pager, void *pager_ctx, hva_t forked_from,
+		      struct region **out);
+
+/*
+ * bracket_start, bracket_end - open and close a bracket over pages [page, end) of @r. mmap_lock held either way. In
+ * between subscribers have let go of the pages (CHANGE: only of writing them, bracket_repoint() tells the rest).
+ */
+void bracket_start(struct mmu_notifier_range *range, struct region *r, uint64_t page, uint64_t end,
+		   enum mmu_notifier_event event);
+void bracket_end(struct mmu_notifier_range *range);
+
+/*
+ * bracket_repoint - let @page, which is present, have frame @fn and the caller's reference on it; drop the old frame.
+ * Inside a CLEAR or CHANGE bracket over the page, chunk lock held. Clear, tell, set (A20).
+ * bracket_move - the same with the contents copied first, to a frame that nobody else has.
+ */
+void bracket_repoint(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
+void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
+
+/* cow_break - give @page a copy of its frame if it is present and shares it. mmap_lock held, no chunk lock. 0, -ENOSPC. */
+int cow_break(struct region *r, uint64_t page);
+
+/* cow_get - hpte_get(), with sharing broken where a store needs that. Chunk lock held, dropped meanwhile. */
+int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
+
+/* cow_show - bring @page in and show it in the host view. Chunk lock held, dropped meanwhile. 0 or -errno. */
+int cow_show(struct region *r, uint64_t page, bool write);
 
 #endif

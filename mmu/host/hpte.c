@@ -3,7 +3,9 @@
 
 #include <errno.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
+#include "mmu/notify/lint.h"
 
 /* A fault in the host view shows this many present pages around it: one wake-up for all. */
 #define SHOW_AROUND 16UL
@@ -13,9 +15,24 @@ static uint64_t hpte_read(struct region *r, uint64_t page)
 	return sync_load(&r->hpte[page]);
 }
 
+static unsigned lint_rights(uint64_t hpte)
+{
+	return LINT_READ | (hpte & HPTE_WRITE ? LINT_WRITE : 0);
+}
+
+/* What the linter makes of an entry: one that is not present has neither frame nor rights. */
+static void lint_change(struct region *r, uint64_t page, uint64_t old, uint64_t new)
+{
+	bool was = old & HPTE_PRESENT, is = new &HPTE_PRESENT;
+
+	notify_lint_entry(hostmm_subscriptions(r->mm), r->start + (page << PAGE_SHIFT),
+			  was ? hpte_fn(old) : FN_NONE, was ? lint_rights(old) : 0,
+			  is ? hpte_fn(new) : FN_NONE, is ? lint_rights(new) : 0);
+}
+
 /*
- * The one writer of entries. A present entry never changes its frame while the view shows it; and only a busy entry
- * becomes present.
+ * The one writer of entries, and of their frames' map counts. A present entry never changes its frame while the view
+ * shows it; only a busy entry becomes present; and an entry that becomes writable has its frame alone.
  */
 static void hpte_set(struct region *r, uint64_t page, uint64_t new)
 {
@@ -26,7 +43,19 @@ static void hpte_set(struct region *r, uint64_t page, uint64_t new)
 	bug_on(!(new &HPTE_PRESENT) && (new &(HPTE_WRITE | HPTE_VIEW)));
 	bug_on((new &HPTE_PRESENT) && !(old & (HPTE_PRESENT | HPTE_BUSY)));
 	bug_on((old & HPTE_VIEW) && ((old ^ new) & HPTE_FN_MASK));
+	if ((new &HPTE_PRESENT) && (!(old & HPTE_PRESENT) || ((old ^ new) & HPTE_FN_MASK)))
+		pool_map(r->pool, hpte_fn(new));
+	bug_on((new &HPTE_WRITE) && ((old ^ new) & (HPTE_WRITE | HPTE_FN_MASK)) &&
+	       pool_maps(r->pool, hpte_fn(new)) != 1);
+	lint_change(r, page, old, new);
 	sync_store(&r->hpte[page], new);
+	if ((old & HPTE_PRESENT) && (!(new &HPTE_PRESENT) || ((old ^ new) & HPTE_FN_MASK)))
+		pool_unmap(r->pool, hpte_fn(old));
+}
+
+bool hpte_is_shared(struct region *r, uint64_t page)
+{
+	return pool_maps(r->pool, hpte_fn(hpte_read(r, page))) > 1;
 }
 
 static int fill_frames(struct region *r, uint64_t page, fn_t fn, uint64_t n)
@@ -104,6 +133,8 @@ int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, ui
 	}
 	/* More rights need no notification: nobody holds a translation that says too much. */
 	if (write && !(entry & HPTE_WRITE)) {
+		if (hpte_is_shared(r, page))
+			return HPTE_SHARED;
 		if (entry & HPTE_VIEW) {
 			int rc = view_make_writable(r->view, page, 1);
 
@@ -119,18 +150,19 @@ int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, ui
 
 /*
  * Stores of host threads must not meet the gap: a page that can only be shown read-only through it is taken for stored
- * to at once, and shown writable.
+ * to at once, and shown writable. False if the page shares its frame, so that sharing would have to be broken first.
  */
-static uint64_t avoid_gap(struct region *r, uint64_t page)
+static bool avoid_gap(struct region *r, uint64_t page)
 {
 	uint64_t entry = hpte_read(r, page);
 
-	if ((r->prot & HOSTMM_PROT_WRITE) && !(entry & HPTE_WRITE) &&
-	    view_has_gap(r->view, page, hpte_fn(entry))) {
-		entry |= HPTE_WRITE;
-		hpte_set(r, page, entry);
-	}
-	return entry;
+	if (!(r->prot & HOSTMM_PROT_WRITE) || (entry & HPTE_WRITE) ||
+	    !view_has_gap(r->view, page, hpte_fn(entry)))
+		return true;
+	if (hpte_is_shared(r, page))
+		return false;
+	hpte_set(r, page, entry | HPTE_WRITE);
+	return true;
 }
 
 /* Can the view take @page in one run behind a page with entry @prev? */
@@ -140,17 +172,19 @@ static bool extends_run(struct region *r, uint64_t page, uint64_t prev)
 
 	if (!(entry & HPTE_PRESENT) || (entry & HPTE_VIEW) || hpte_fn(entry) != hpte_fn(prev) + 1)
 		return false;
-	return (avoid_gap(r, page) & HPTE_WRITE) == (prev & HPTE_WRITE);
+	return avoid_gap(r, page) && !((hpte_read(r, page) ^ prev) & HPTE_WRITE);
 }
 
 int hpte_show(struct region *r, uint64_t page)
 {
-	uint64_t entry = avoid_gap(r, page);
 	uint64_t limit = min_u64((page / SHOW_AROUND + 1) * SHOW_AROUND, region_pages(r));
-	uint64_t n = 1;
+	uint64_t n = 1, entry;
 	int rc = 0;
 
-	bug_on(!(entry & HPTE_PRESENT));
+	bug_on(!(hpte_read(r, page) & HPTE_PRESENT));
+	if (!avoid_gap(r, page))
+		return HPTE_SHARED;
+	entry = hpte_read(r, page);
 	/* An entry that is shown already: the fault was late, or the system took the page out of the view (swap). */
 	if (entry & HPTE_VIEW) {
 		rc = view_map(r->view, page, 1, hpte_fn(entry), entry & HPTE_WRITE);
@@ -182,9 +216,14 @@ void hpte_wait_idle(struct region *r, uint64_t page, uint64_t end)
 	}
 }
 
-void hpte_hide(struct region *r, uint64_t page, uint64_t end)
+/* What a walk has taken out of the view, and still has to flush. */
+struct hidden {
+	uint64_t first, end;
+};
+
+static struct hidden hide_entries(struct region *r, uint64_t page, uint64_t end)
 {
-	uint64_t first = end, last = page;
+	struct hidden hidden = { .first = end, .end = page };
 
 	for (; page < end; page++) {
 		uint64_t entry = hpte_read(r, page);
@@ -192,16 +231,26 @@ void hpte_hide(struct region *r, uint64_t page, uint64_t end)
 		if (!(entry & HPTE_VIEW))
 			continue;
 		hpte_set(r, page, entry & ~HPTE_VIEW);
-		first = min_u64(first, page);
-		last = page;
+		hidden.first = min_u64(hidden.first, page);
+		hidden.end = page + 1;
 	}
-	if (first < end)
-		view_zap(r->view, first, last + 1 - first);
+	return hidden;
+}
+
+static void flush_hidden(struct region *r, struct hidden hidden)
+{
+	if (hidden.first < hidden.end)
+		view_zap(r->view, hidden.first, hidden.end - hidden.first);
+}
+
+void hpte_hide(struct region *r, uint64_t page, uint64_t end)
+{
+	flush_hidden(r, hide_entries(r, page, end));
 }
 
 uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end)
 {
-	uint64_t first = end, last = page, count = 0;
+	uint64_t first = end, last = page, start = page, count = 0;
 
 	for (; page < end; page++) {
 		uint64_t entry = hpte_read(r, page);
@@ -217,20 +266,28 @@ uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end)
 	}
 	if (first < end)
 		view_wrprotect(r->view, first, last + 1 - first);
+	if (count)
+		hpte_tell_tlbs(r, start, page);
 	return count;
 }
 
-void hpte_clear(struct region *r, uint64_t page, uint64_t end)
+void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end)
+{
+	mmu_notifier_arch_invalidate_secondary_tlbs(hostmm_subscriptions(r->mm),
+						    r->start + (page << PAGE_SHIFT),
+						    r->start + (end << PAGE_SHIFT));
+}
+
+/* Drop what entries that hpte_take() has cleared still name. References go in runs, so that holes are punched in runs. */
+static void put_taken(struct region *r, uint64_t page, uint64_t end)
 {
 	fn_t run = 0;
 	uint64_t n = 0;
 
-	hpte_hide(r, page, end);
-	/* References go in runs of frames, so that holes are punched in runs. */
 	for (; page < end; page++) {
 		uint64_t entry = hpte_read(r, page);
 
-		if (!(entry & HPTE_PRESENT))
+		if (!entry)
 			continue;
 		hpte_set(r, page, 0);
 		if (n && hpte_fn(entry) == run + n) {
@@ -246,14 +303,40 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 		pool_put(r->pool, run, n);
 }
 
-void hpte_move(struct region *r, uint64_t page, fn_t fn)
+void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 {
-	uint64_t entry;
+	struct hidden hidden = hide_entries(r, page, end);
 
-	hpte_hide(r, page, page + 1);
-	entry = hpte_read(r, page);
-	bug_on(!(entry & HPTE_PRESENT));
-	pool_copy(r->pool, fn, hpte_fn(entry));
-	hpte_set(r, page, (entry & ~HPTE_FN_MASK) | fn << PAGE_SHIFT);
-	pool_put(r->pool, hpte_fn(entry), 1);
+	if (!mutant(21))
+		flush_hidden(r, hidden);
+	for (uint64_t i = page; i < end; i++)
+		if (hpte_read(r, i) & HPTE_PRESENT)
+			hpte_take(r, i);
+	if (mutant(24))
+		put_taken(r, page, end);
+	hpte_tell_tlbs(r, page, end);
+	put_taken(r, page, end);
+	if (mutant(21))
+		flush_hidden(r, hidden);
+}
+
+fn_t hpte_take(struct region *r, uint64_t page)
+{
+	uint64_t entry = hpte_read(r, page);
+
+	bug_on(!(entry & HPTE_PRESENT) || (entry & HPTE_VIEW));
+	hpte_set(r, page, (entry & HPTE_FN_MASK) | HPTE_BUSY);
+	return hpte_fn(entry);
+}
+
+void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable)
+{
+	hpte_set(r, page, fn << PAGE_SHIFT | HPTE_PRESENT | (writable ? HPTE_WRITE : 0));
+}
+
+void hpte_share(struct region *r, uint64_t page, fn_t fn)
+{
+	pool_get(r->pool, fn);
+	hpte_set(r, page, HPTE_BUSY);
+	hpte_set(r, page, fn << PAGE_SHIFT | HPTE_PRESENT);
 }

@@ -2,15 +2,15 @@
 /*
  * Host page table entries: which frame each page of a region has. Private to mmu/host.
  * Owns the entries and, with them, what the host view shows: this file's functions are their only writers.
- * hostmm.c and change.c call. Knows no notifier: brackets are the caller's.
+ * The operations of the host mm call. Brackets are the caller's; inside them this file tells who caches entries (A20).
  *
  *	63           52 51                                12 11    4  3    2    1    0
  *	+--------------+------------------------------------+-----+----+----+----+---+
  *	|      0       |              frame                 |  0  |view|busy| W  | P |
  *	+--------------+------------------------------------+-----+----+----+----+---+
  *
- *	P	the page has a frame, and the entry holds one reference on it
- *	W	a store needs no fault of the primary
+ *	P	the page has a frame, and the entry holds one reference on it and counts as one of its maps
+ *	W	a store needs no fault of the primary; only while no other entry has the frame
  *	busy	a page-in is under way (then P is clear); wait on the chunk's condition
  *	view	the host view may show the page
  *
@@ -45,15 +45,17 @@ struct chunk_lock {
  *	c	the chunk lock of the page
  */
 struct region {
-	struct region *next;		     /* [m] by address */
-	struct pool *pool;		     /* [I] */
-	hva_t start, end;		     /* [I] the host view, bytes */
-	fn_t home;			     /* [I] page i's home frame is home + i */
-	unsigned prot;			     /* [I] HOSTMM_PROT_* */
-	const struct pager_ops *pager;	     /* [I] NULL: zeros */
-	void *pager_ctx;		     /* [I] */
-	struct view *view;		     /* [I] */
-	_Atomic uint64_t *hpte;		     /* [c] sparse */
+	struct region *next;	       /* [m] by address */
+	struct hostmm *mm;	       /* [I] */
+	struct pool *pool;	       /* [I] */
+	hva_t start, end;	       /* [I] the host view, bytes */
+	fn_t home;		       /* [I] page i's home frame is home + i */
+	unsigned prot;		       /* [I] HOSTMM_PROT_* */
+	const struct pager_ops *pager; /* [I] NULL: zeros */
+	void *pager_ctx;	       /* [I] */
+	struct view *view;	       /* [I] */
+	hva_t forked_from;	/* [I] where the parent has this region; 0 without a parent */
+	_Atomic uint64_t *hpte; /* [c] sparse */
 	_Atomic uint64_t page_ins, pages_in; /* relaxed counters */
 	struct chunk_lock chunk[CHUNK_LOCKS];
 };
@@ -83,12 +85,17 @@ static inline uint64_t chunk_end(uint64_t page, uint64_t end)
 
 /*
  * hpte_get - the entry of @page with P set, and W if @write; pages in (together with absent pages that follow, before
- * @ahead_end) or lifts write protection as needed. Drops the chunk lock meanwhile. *@hpte, or -EFAULT for a store
- * to a region that forbids it, or the errno of page-in.
+ * @ahead_end) or lifts write protection as needed. Drops the chunk lock meanwhile. *@hpte; HPTE_SHARED for a store to
+ * a page that shares its frame (cow_get() goes on from there); -EFAULT for a store to a region that forbids it; or the
+ * errno of page-in.
  */
+#define HPTE_SHARED 1
 int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
 
-/* hpte_show - let the host view reach @page and present neighbours as far as their entries say, and wake. */
+/*
+ * hpte_show - let the host view reach @page and present neighbours as far as their entries say, and wake. 0; HPTE_SHARED
+ * when the page shares its frame and can only be shown through the gap, which host threads must not meet; or -errno.
+ */
 int hpte_show(struct region *r, uint64_t page);
 
 /* hpte_wait_idle - wait until no entry of [page, end) is busy. Drops the chunk lock meanwhile. */
@@ -100,10 +107,24 @@ void hpte_hide(struct region *r, uint64_t page, uint64_t end);
 /* hpte_wrprotect - clear W in [page, end) and in the view. Returns how many entries had it. */
 uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end);
 
-/* hpte_clear - hide [page, end), clear the entries and drop their references. None is busy. */
+/* hpte_clear - hide [page, end), clear the entries, tell TLBs, drop the references. None is busy. */
 void hpte_clear(struct region *r, uint64_t page, uint64_t end);
 
-/* hpte_move - copy @page, which is present, to @fn; the entry takes over the caller's reference on @fn. */
-void hpte_move(struct region *r, uint64_t page, fn_t fn);
+/*
+ * hpte_take - clear the entry of @page, which is present and hidden; its old frame and the reference on it are the
+ * caller's. hpte_give - let the page, which has just been taken, have @fn and the caller's reference on it. Between
+ * the two the chunk lock stays held, and subscribers are told.
+ */
+fn_t hpte_take(struct region *r, uint64_t page);
+void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable);
+
+/* hpte_tell_tlbs - what has no tables of its own forgets [page, end). Inside the caller's bracket. */
+void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);
+
+/* hpte_share - let @page, which is empty, have frame @fn, which others have; takes a reference and a map of its own. */
+void hpte_share(struct region *r, uint64_t page, fn_t fn);
+
+/* hpte_is_shared - has another entry the frame of @page, which is present? If not, that stays so. */
+bool hpte_is_shared(struct region *r, uint64_t page);
 
 #endif

@@ -20,6 +20,7 @@
 
 struct frame {
 	_Atomic uint32_t refs;
+	_Atomic uint32_t maps; /* hptes that have it; at most refs */
 	_Atomic uint32_t
 		flags; /* written by the owner of the frame: its filler, or who drops the last reference */
 };
@@ -389,6 +390,7 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn)
 	if (!atomic_compare_exchange_strong_explicit(&pool->frames[fn].refs, &none, 1,
 						     memory_order_acquire, memory_order_relaxed))
 		return false;
+	bug_on(pool_maps(pool, fn)); /* freed while mapped */
 	atomic_fetch_add_explicit(&pool->used, 1, memory_order_relaxed);
 	return true;
 }
@@ -458,6 +460,23 @@ void pool_put(struct pool *pool, fn_t first, uint64_t n)
 	}
 	if (fn > run)
 		free_run(pool, run, fn - run);
+}
+
+void pool_map(struct pool *pool, fn_t fn)
+{
+	bug_on(!pool_refs(pool, fn));
+	sync_fetch_add(&pool->frames[fn].maps, 1);
+}
+
+void pool_unmap(struct pool *pool, fn_t fn)
+{
+	/* Release: pairs with pool_maps() of who is then alone, and may write. */
+	bug_on(!sync_fetch_sub(&pool->frames[fn].maps, 1));
+}
+
+uint32_t pool_maps(struct pool *pool, fn_t fn)
+{
+	return sync_load_acquire(&pool->frames[fn].maps);
 }
 
 uint32_t pool_refs(const struct pool *pool, fn_t fn)

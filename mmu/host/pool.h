@@ -66,6 +66,15 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn);
 void pool_put(struct pool *pool, fn_t first, uint64_t n);
 uint32_t pool_refs(const struct pool *pool, fn_t fn);
 
+/*
+ * pool_map - count one more hpte that has frame @fn, which is referenced. By who holds a map of it already, or the only
+ * reference. pool_unmap - count one less, before its reference is dropped. pool_maps - how many there are; 1 is stable
+ * for who holds that one (rules of sharing, hostmm_actors.h). Who reads 1 sees what former sharers did as done.
+ */
+void pool_map(struct pool *pool, fn_t fn);
+void pool_unmap(struct pool *pool, fn_t fn);
+uint32_t pool_maps(struct pool *pool, fn_t fn);
+
 /* pool_used - frames with a reference now; reserved ones without contents do not count. */
 uint64_t pool_used(const struct pool *pool);
 
