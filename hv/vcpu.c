@@ -22,9 +22,6 @@
 #define UNEXPLAINED_TRIES    10
 #define UNEXPLAINED_PAUSE_NS 10000000ull
 
-/* How long a vCPU whose memory changed waits for a better reason than its own. */
-#define REASON_WAIT_NS	     200000000ull
-
 /* Wakes a vCPU out of KVM_RUN; the handler does nothing. */
 #define KICK_SIGNAL	     SIGUSR1
 #define KICK_PAUSE_NS	     1000000
@@ -41,7 +38,6 @@ int vcpu_create(struct vcpu *vcpu, int kvm, int vm, unsigned id, const struct vc
 	memset(vcpu, 0, sizeof(*vcpu));
 	vcpu->shared = shared;
 	vcpu->id = id;
-	vcpu->first_gaps = ram_gaps(shared->ram);
 	vcpu->fd = kvmio_create_vcpu(vm, id);
 	if (vcpu->fd < 0)
 		return vcpu->fd;
@@ -61,12 +57,6 @@ static void guest_stopped(struct vcpu *vcpu, const char *what)
 {
 	struct kvm_regs regs;
 
-	/*
-	 * Memory that was shut looks like an absent page table to some KVMs, and the guest dies of a triple fault. That is
-	 * not its fault: who shut the memory is about to say why.
-	 */
-	if (ram_gaps(vcpu->shared->ram) != vcpu->first_gaps)
-		stop_sleep(vcpu->shared->stop, REASON_WAIT_NS);
 	if (kvmio_get_regs(vcpu->fd, &regs))
 		memset(&regs, 0, sizeof(regs));
 	stop_because(vcpu->shared->stop, VM_GUEST_STOPPED, "guest", "vCPU %u: %s, near rip 0x%llx",

@@ -34,8 +34,7 @@ struct vcpu {
 	size_t run_size;
 	pthread_t thread;
 	bool started;
-	uint64_t first_gaps; /* ram_gaps() before the guest ran */
-	atomic_bool done;    /* the thread will not run the guest again */
+	atomic_bool done; /* the thread will not run the guest again */
 };
 
 /* vcpu_create - 0 or -errno; vcpu_destroy() undoes it, the thread having been joined or never started. */

@@ -18,6 +18,18 @@ struct region *hostmm_region(struct hostmm *mm, hva_t hva)
 	return r && r->start <= hva ? r : NULL;
 }
 
+/* Shut the region with @hva, or all for 0; but first say why, for who meets shut memory. */
+static void fail(struct hostmm *mm, hva_t hva, int error)
+{
+	if (mm->opts.fatal)
+		mm->opts.fatal(mm->opts.fatal_ctx, hva, error);
+	rwlock_read_acquire(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r; r = r->next)
+		if (!hva || (r->start <= hva && hva < r->end))
+			view_shut(r->view);
+	rwlock_read_release(&mm->mmap_lock);
+}
+
 /* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */
 static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
 {
@@ -36,13 +48,11 @@ static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
 		lock_acquire(&chunk->lock);
 		rc = cow_show(r, page, write);
 		lock_release(&chunk->lock);
-		if (rc)
-			view_shut(r->view);
 	}
 	rwlock_read_release(&mm->mmap_lock);
 	trace_span(host_fault, begin, addr, write, rc);
-	if (rc && r && mm->opts.fatal)
-		mm->opts.fatal(mm->opts.fatal_ctx, addr, -rc);
+	if (rc && r)
+		fail(mm, addr, -rc);
 }
 
 static void fault_thread_died(void *ctx, int error)
@@ -51,12 +61,7 @@ static void fault_thread_died(void *ctx, int error)
 
 	/* Before the lock: a region that comes later sees it. */
 	sync_store(&mm->dead, true);
-	rwlock_read_acquire(&mm->mmap_lock);
-	for (struct region *r = mm->regions; r; r = r->next)
-		view_shut(r->view);
-	rwlock_read_release(&mm->mmap_lock);
-	if (mm->opts.fatal)
-		mm->opts.fatal(mm->opts.fatal_ctx, 0, error);
+	fail(mm, 0, error);
 }
 
 static const struct fault_ops fault_ops = {

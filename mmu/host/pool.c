@@ -320,10 +320,11 @@ static int fill_holes(struct pool *pool, fn_t first, uint64_t n)
 {
 	if (populate_bulk(pool, first, n))
 		return 0;
-	return fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << PAGE_SHIFT),
-			 (off_t)(n << PAGE_SHIFT))
-		       ? -errno
-		       : 0;
+	while (fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << PAGE_SHIFT),
+			 (off_t)(n << PAGE_SHIFT)))
+		if (errno != EINTR) /* a signal to the thread: a kicked vCPU */
+			return -errno;
+	return 0;
 }
 
 int pool_zero(struct pool *pool, fn_t first, uint64_t n)
@@ -355,16 +356,16 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 
 int pool_populate(struct pool *pool, fn_t first, uint64_t n)
 {
+	populate_bulk(pool, first, n);
+#ifdef MADV_POPULATE_WRITE
+	/* EINVAL: before Linux 5.14. Let the writes fault one by one. */
+	if (madvise(pool_direct(pool, first), n << PAGE_SHIFT, MADV_POPULATE_WRITE) &&
+	    errno != EINVAL)
+		return errno == EFAULT ? -ENOMEM : -errno;
+#endif
 	for (fn_t fn = first; fn < first + n; fn++)
 		atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_FILLED,
 					 memory_order_relaxed);
-	populate_bulk(pool, first, n);
-#ifdef MADV_POPULATE_WRITE
-	if (!madvise(pool_direct(pool, first), n << PAGE_SHIFT, MADV_POPULATE_WRITE))
-		return 0;
-	if (errno != EINVAL) /* before Linux 5.14: let the writes fault one by one */
-		return errno == EFAULT ? -ENOMEM : -errno;
-#endif
 	return 0;
 }
 
@@ -395,13 +396,22 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn)
 	return true;
 }
 
+static void fill_canary(struct pool *pool, fn_t fn)
+{
+	uint64_t *word = pool_direct(pool, fn);
+
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*word); i++)
+		word[i] = POOL_CANARY;
+}
+
 static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
 {
 	if (pool->canary) {
-		uint64_t *word = pool_direct(pool, first);
-
-		for (uint64_t i = 0; i < n << (PAGE_SHIFT - 3); i++)
-			word[i] = POOL_CANARY;
+		/* A frame that never got memory has no contents to hide, and must stay a hole. */
+		for (fn_t fn = first; fn < first + n; fn++)
+			if (atomic_load_explicit(&pool->frames[fn].flags, memory_order_relaxed) &
+			    FRAME_FILLED)
+				fill_canary(pool, fn);
 		return;
 	}
 	/* A hole that cannot be punched costs memory, not correctness: FRAME_FILLED stays. */

@@ -143,9 +143,10 @@ static gpa_t addr_to_gpa(struct window *window, hva_t addr)
 
 static void fail(struct window *window, gpa_t gpa, bool write, int error)
 {
-	window_shut(window);
+	/* The reason first: an access that meets the shut window must find it stated. */
 	if (window->opts.fatal)
 		window->opts.fatal(window->opts.fatal_ctx, gpa, write, error);
+	window_shut(window);
 }
 
 static void resolve_window_fault(void *ctx, uint64_t addr, bool write)

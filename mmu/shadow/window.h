@@ -15,7 +15,7 @@ struct window_opts {
 	unsigned fault_threads; /* as many as vCPUs: then no fault waits for another's page-in */
 	/*
 	 * optional. An access cannot be resolved (@error: as shadow_fault()), or a fault thread died (@gpa is GPA_NONE).
-	 * All views are shut: waiting and later accesses fail. Called on a fault thread, once an event.
+	 * All views are shut when it returns: waiting and later accesses fail. Called on a fault thread, once an event.
 	 */
 	void (*fatal)(void *ctx, gpa_t gpa, bool write, int error);
 	void *fatal_ctx;
