@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* fork(): a second address space that shares every present frame with the first until one of them stores. */
+#include <errno.h>
+
+#include "mmu/base/mutant.h"
+#include "mmu/host/hostmm_actors.h"
+#include "mmu/host/hostmm_priv.h"
+
+/*
+ * Write-protect, then share: an entry that has become a second map must find the first read-only. Chunk lock of @to held;
+ * nobody else knows @to. Kernel: copy_present_pte().
+ */
+static void share_chunk(struct region *to, struct region *from, uint64_t page, uint64_t end)
+{
+	struct chunk_lock *chunk = region_chunk(from, page);
+
+	lock_acquire(&chunk->lock);
+	hpte_wrprotect(from, page, end);
+	for (; page < end; page++) {
+		uint64_t hpte = sync_load(&from->hpte[page]);
+
+		bug_on(hpte & HPTE_BUSY); /* page-ins hold mmap_lock */
+		if (hpte & HPTE_PRESENT)
+			hpte_share(to, page, hpte_fn(hpte));
+	}
+	lock_release(&chunk->lock);
+}
+
+static void share_region(struct region *to, struct region *from)
+{
+	for (uint64_t page = 0, end; page < region_pages(from); page = end) {
+		struct chunk_lock *chunk = region_chunk(to, page);
+
+		end = chunk_end(page, region_pages(from));
+		lock_acquire(&chunk->lock);
+		share_chunk(to, from, page, end);
+		lock_release(&chunk->lock);
+	}
+}
+
+/*
+ * The bracket: what subscribers hold writable they let go of before a page has two owners, and build nothing until all
+ * entries say so. A region that nobody may write has no such entries. Kernel: copy_page_range().
+ */
+static int fork_region(struct hostmm *child, struct region *from)
+{
+	struct mmu_notifier_range range;
+	bool told = (from->prot & HOSTMM_PROT_WRITE) &&
+		    !mutant(123); /* 123: not even writers are */
+	struct region *to;
+	int rc;
+
+	rc = hostmm_add_region(child, region_pages(from), from->prot, from->pager, from->pager_ctx,
+			       from->start, &to);
+	if (rc)
+		return rc;
+	if (told)
+		bracket_start(&range, from, 0, region_pages(from), MMU_NOTIFY_PROTECTION_PAGE);
+	share_region(to, from);
+	if (told)
+		bracket_end(&range);
+	return 0;
+}
+
+int hostmm_fork(struct hostmm *mm, const struct hostmm_opts *opts, struct hostmm **child)
+{
+	struct hostmm *new;
+	int rc = hostmm_create(&new, mm->pool, opts);
+
+	if (rc)
+		return rc;
+	/* For writing, as in the kernel: no fault is half-way, and the regions are those of one moment. */
+	rwlock_write_acquire(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r && !rc; r = r->next)
+		rc = fork_region(new, r);
+	rwlock_write_release(&mm->mmap_lock);
+	if (rc) {
+		hostmm_destroy(new);
+		return rc;
+	}
+	atomic_fetch_add_explicit(&mm->forks, 1, memory_order_relaxed);
+	*child = new;
+	return 0;
+}
+
+int hostmm_fork_hva(struct hostmm *child, hva_t parent_hva, hva_t *hva)
+{
+	int rc = -EFAULT;
+
+	rwlock_read_acquire(&child->mmap_lock);
+	for (struct region *r = child->regions; r && rc; r = r->next) {
+		if (!r->forked_from || parent_hva - r->forked_from >= r->end - r->start)
+			continue;
+		*hva = r->start + (parent_hva - r->forked_from);
+		rc = 0;
+	}
+	rwlock_read_release(&child->mmap_lock);
+	return rc;
+}
