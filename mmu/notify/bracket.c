@@ -72,10 +72,10 @@ int mmu_notifier_invalidate_range_start(struct mmu_notifier_range *range)
 
 void mmu_notifier_invalidate_range_end(struct mmu_notifier_range *range)
 {
-	pairing_end(range);
-	notify_lint_end(range);
 	if (range->is_tracked)
 		notify_itree_end(range);
+	pairing_end(range);
+	notify_lint_end(range);
 	if (has_list(range->mm))
 		list_end(range);
 }

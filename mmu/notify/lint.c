@@ -233,13 +233,18 @@ void notify_lint_end(struct mmu_notifier_range *range)
 	if (!lint)
 		return;
 	lint_lock(lint);
+	list_del(&range->linted);
 	for (struct lint_record *r = lint->record; r < lint->record + LINT_RECORDS; r++) {
+		bool other;
+
 		if (!r->is_used || r->addr < range->start || r->addr >= range->end)
+			continue;
+		/* Another bracket is open over it, and may be the one that has yet to tell. */
+		if (is_covered(lint, r->addr, &other))
 			continue;
 		bug_on(r->is_untold && (lint->tlbs || (by_change && r->lost_frame))); /* L4 */
 		r->is_used = false;
 	}
-	list_del(&range->linted);
 	lint_unlock(lint);
 }
 
