@@ -105,6 +105,11 @@ static int hooked_make_writable(void *pane, uint64_t page, uint64_t n)
 	return window_ops.make_writable(pane, page, n);
 }
 
+static void hooked_wrprotect(void *pane, uint64_t page, uint64_t n)
+{
+	window_ops.wrprotect(pane, page, n);
+}
+
 static void hooked_zap(void *pane, uint64_t page, uint64_t n)
 {
 	struct rig *r = the_rig;
@@ -126,6 +131,7 @@ static const struct backend_ops hooked_ops = {
 	.slot_remove = hooked_slot_remove,
 	.map = hooked_map,
 	.make_writable = hooked_make_writable,
+	.wrprotect = hooked_wrprotect,
 	.zap = hooked_zap,
 	.wake = hooked_wake,
 };

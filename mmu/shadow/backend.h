@@ -18,13 +18,15 @@ struct backend_ops {
 	/* required. The slot is zapped and nobody uses it any more. slots_lock held. */
 	void (*slot_remove)(void *ctx, struct memslot *slot);
 	/*
-	 * required. Make pages reach frames [fn, fn + n). mmu_lock held for reading. Pages may reach the same frames
+	 * required. Make pages reach frames [fn, fn + n). mmu_lock held. Pages may reach the same frames
 	 * already, or be on the way in another thread. 0, -EAGAIN to try again, or -errno; after an error the caller
 	 * zaps the pages.
 	 */
 	int (*map)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
 	/* required. Mapped read-only so far: allow stores. mmu_lock held for reading. As map. */
 	int (*make_writable)(void *slot_backend, uint64_t page, uint64_t n);
+	/* optional: else zap. On return nobody stores to the pages; loads go on. mmu_lock held for writing. Cannot fail. */
+	void (*wrprotect)(void *slot_backend, uint64_t page, uint64_t n);
 	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
 	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
 	/*

@@ -238,6 +238,56 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
 	return span;
 }
 
+struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end)
+{
+	const uint64_t rights = SPTE_WRITE | SPTE_MMU_WRITABLE | SPTE_HOST_WRITABLE;
+	struct ept_span span = { .start = 0 };
+	struct ept_iter it;
+
+	if (gfn >= end)
+		return span;
+	iter_start(&it, ept, gfn, end);
+	do {
+		while (iter_down(&it))
+			;
+		if (!spte_is_leaf(it.spte, it.level) || !(it.spte & rights))
+			continue;
+		/* Only A and D can change meanwhile. */
+		while (!spte_cas(ept, iter_entry(&it), it.spte, it.spte & ~rights, it.level))
+			it.spte = spte_read(iter_entry(&it));
+		if (!span.count++)
+			span.start = it.gfn;
+		span.end = it.gfn + spte_level_pages(it.level);
+	} while (iter_next(&it));
+	return span;
+}
+
+bool ept_repoint_begin(struct ept *ept, gfn_t gfn)
+{
+	struct ept_iter it;
+
+	iter_start(&it, ept, gfn, gfn + 1);
+	while (iter_down(&it))
+		;
+	if (it.level != SPTE_LEVEL_4K || !spte_is_leaf(it.spte, it.level))
+		return false;
+	spte_write_excl(ept, iter_entry(&it), SPTE_FROZEN, it.level);
+	return true;
+}
+
+void ept_repoint_end(struct ept *ept, gfn_t gfn, fn_t fn)
+{
+	uint64_t new = spte_make_leaf(fn, false);
+	struct ept_iter it;
+
+	iter_start(&it, ept, gfn, gfn + 1);
+	while (iter_down(&it))
+		;
+	bug_on(it.spte != SPTE_FROZEN || !spte_check_repoint(new));
+	bug_on(sync_exchange(iter_entry(&it), new) != SPTE_FROZEN);
+	atomic_fetch_add_explicit(&ept->leaves, 1, memory_order_relaxed);
+}
+
 void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 		  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte), void *ctx)
 {

@@ -49,6 +49,20 @@ struct ept_span {
  */
 struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end);
 
+/*
+ * ept_wrprotect - take the right to store from all leaves in [gfn, end); the span has those that had it. mmu_lock held for
+ * writing. The caller flushes the span before it drops the lock. Kernel: tdp_mmu_wrprot_gfn_range().
+ */
+struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end);
+
+/*
+ * ept_repoint_begin - freeze the leaf of @gfn, if it has one of 4K, to give it another frame; false without one.
+ * ept_repoint_end - let it reach @fn, read-only. Between the two the caller flushes: the one way in which a leaf
+ * changes its frame without a fault. mmu_lock held for writing throughout.
+ */
+bool ept_repoint_begin(struct ept *ept, gfn_t gfn);
+void ept_repoint_end(struct ept *ept, gfn_t gfn, fn_t fn);
+
 /* ept_for_each - visit present leaves in [gfn, end), for the checker. mmu_lock held either way. */
 void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 		  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte), void *ctx);

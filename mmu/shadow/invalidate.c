@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The subscriber: what the primary's brackets do to the table, and how faults wait for them. */
 #include "mmu/base/mutant.h"
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
@@ -30,6 +31,20 @@ static void invalidate_begin(struct shadow *sh, gfn_t gfn, gfn_t end, bool first
 	}
 	if (first)
 		sync_fetch_add(&sh->invalidate_in_progress, 1);
+}
+
+/* Who reads may go on until change_pte() says which pages get another frame; nobody writes. mmu_lock held for writing. */
+static void shadow_wrprotect(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
+{
+	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end);
+
+	if (!span.count)
+		return;
+	if (sh->ops->wrprotect)
+		sh->ops->wrprotect(slot->backend, span.start - slot->gfn, span.end - span.start);
+	else
+		shadow_zap(sh, slot, span.start, span.end);
+	trace_instant(kvm_mmu_spte_write, span.start, span.end - span.start, FN_NONE);
 }
 
 /*
@@ -64,7 +79,10 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 			rwlock_write_acquire(&sh->mmu_lock);
 		invalidate_begin(sh, gfn, end, !locked);
 		locked = true;
-		shadow_zap(sh, &all->slot[i], gfn, end);
+		if (range->event == MMU_NOTIFY_CHANGE)
+			shadow_wrprotect(sh, &all->slot[i], gfn, end);
+		else
+			shadow_zap(sh, &all->slot[i], gfn, end);
 	}
 	if (locked) {
 		rwlock_write_release(&sh->mmu_lock);
@@ -106,6 +124,50 @@ static void shadow_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 	lock_release(&sh->mn_lock);
 }
 
+/*
+ * The primary has another frame for a page that the open bracket has left readable. Without the old frame in any TLB, the
+ * leaf is let reach the new one, and the refault is spared. With a second bracket open the entry must go: the start of
+ * that one is over, and would not take back what is made now (M2). mmu_lock held for writing.
+ */
+static void repoint(struct shadow *sh, const struct memslot *slot, gfn_t gfn, hva_t addr, fn_t fn)
+{
+	uint64_t page = gfn - slot->gfn;
+
+	if (!mmu_notifier_may_repoint(&sh->mn, addr)) {
+		shadow_zap(sh, slot, gfn, gfn + 1);
+		return;
+	}
+	if (!ept_repoint_begin(&sh->ept, gfn))
+		return;
+	sh->ops->zap(slot->backend, page, 1);
+	ept_repoint_end(&sh->ept, gfn, fn);
+	if (sh->ops->map(slot->backend, page, 1, fn, false)) {
+		shadow_zap(sh, slot, gfn, gfn + 1);
+		return;
+	}
+	count(&sh->repointed, 1);
+	trace_instant(kvm_mmu_set_spte, gfn, 1, fn);
+}
+
+/* Read-only whatever @writable says, as in the kernel: a store faults, and finds the primary's entry as it is then. */
+static void shadow_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool writable)
+{
+	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
+	const struct memslots *all = slots_get(&sh->slots);
+
+	(void)writable;
+	if (mutant(122)) /* "end is soon enough" */
+		return;
+	rwlock_write_acquire(&sh->mmu_lock);
+	for (unsigned i = 0; i < all->count; i++) {
+		const struct memslot *slot = &all->slot[i];
+
+		if (addr >= slot->hva && addr < slot->hva + (slot->npages << PAGE_SHIFT))
+			repoint(sh, slot, slot->gfn + ((addr - slot->hva) >> PAGE_SHIFT), addr, fn);
+	}
+	rwlock_write_release(&sh->mmu_lock);
+}
+
 /* The mm dies: nothing may reach its pages. Faults find no region from now on. */
 static void shadow_release(struct mmu_notifier *mn)
 {
@@ -121,6 +183,7 @@ static void shadow_release(struct mmu_notifier *mn)
 
 const struct mmu_notifier_ops shadow_notifier_ops = {
 	.release = shadow_release,
+	.change_pte = shadow_change_pte,
 	.invalidate_range_start = shadow_range_start,
 	.invalidate_range_end = shadow_range_end,
 };

@@ -275,6 +275,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.pages = sh->pages,
 		.batches = sh->batches,
 		.upgrades = sh->upgrades,
+		.repointed = sh->repointed,
 		.invalidations = sh->invalidations,
 		.zapped = sh->zapped,
 		.flushes = sh->flushes,

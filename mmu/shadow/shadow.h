@@ -28,6 +28,7 @@ struct shadow_stats {
 		retries;	 /* calls of shadow_fault(); their results; tries repeated */
 	uint64_t pages, batches; /* leaves installed; runs in which the backend mapped them */
 	uint64_t upgrades;	 /* leaves made writable in place */
+	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
 		flushes;	      /* brackets that met a slot; leaves zapped; backend zaps */
 	uint64_t leaves, table_pages; /* now */

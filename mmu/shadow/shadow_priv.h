@@ -43,8 +43,9 @@ struct shadow {
 
 	struct around around; /* has its own lock */
 
-	_Atomic uint64_t faults, fixed, spurious, retries, pages, batches, upgrades; /* [a] */
-	_Atomic uint64_t invalidations, zapped, flushes;			     /* [a] */
+	_Atomic uint64_t faults, fixed, spurious, retries, pages, batches, upgrades,
+		repointed;				 /* [a] */
+	_Atomic uint64_t invalidations, zapped, flushes; /* [a] */
 };
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)

@@ -104,9 +104,17 @@ static inline unsigned spte_index(gfn_t gfn, int level)
  *	leaf -> none, FROZEN		zap
  *	table -> FROZEN, none		tear down
  *	FROZEN -> none			torn down
+ *	FROZEN -> leaf			repointed: read-only, 4K, the old one flushed. spte_check_repoint() alone has it
  *
  * Kernel: handle_changed_spte(); a present leaf never changes its frame (M17).
  */
 bool spte_check_change(uint64_t old, uint64_t new, int level);
+
+/* spte_check_repoint - may the leaf that was frozen for another frame become @new? Kernel: kvm_mmu_notifier_change_pte(). */
+static inline bool spte_check_repoint(uint64_t new)
+{
+	return spte_is_leaf(new, SPTE_LEVEL_4K) && (new &SPTE_READ) && !(new &SPTE_LARGE) &&
+	       !(new &(SPTE_WRITE | SPTE_MMU_WRITABLE | SPTE_HOST_WRITABLE));
+}
 
 #endif

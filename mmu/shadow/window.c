@@ -98,6 +98,13 @@ static int window_make_writable(void *slot_backend, uint64_t page, uint64_t n)
 	return view_make_writable(pane->view, page, n);
 }
 
+static void window_wrprotect(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct pane *pane = slot_backend;
+
+	view_wrprotect(pane->view, page, n);
+}
+
 static void window_zap(void *slot_backend, uint64_t page, uint64_t n)
 {
 	struct pane *pane = slot_backend;
@@ -118,6 +125,7 @@ const struct backend_ops window_ops = {
 	.map = window_map,
 	.make_writable = window_make_writable,
 	.restore = window_restore,
+	.wrprotect = window_wrprotect,
 	.zap = window_zap,
 	.wake = window_wake,
 };
