@@ -41,6 +41,7 @@ struct explore_limits {
 	uint64_t random;    /* not 0: so many random schedules (PCT) instead of all */
 	uint64_t seed;
 	const char *replay; /* not NULL: this schedule alone */
+	bool plain;	    /* without reductions, to test them */
 	void (*progress)(void *ctx, uint64_t schedules, unsigned bound);
 	void *progress_ctx;
 };

@@ -9,8 +9,10 @@
 #include <unistd.h>
 
 #include "tests/race/scenario.h"
+#include "tests/race/selftest.h"
 
 #define DEFAULT_BOUND	  3u
+#define SELFTEST_PROGRAMS 300u
 #define DEFAULT_SCHEDULES 3000000u
 
 enum { EXIT_AS_EXPECTED, EXIT_UNEXPECTED, EXIT_USAGE };
@@ -19,6 +21,7 @@ static const char help[] =
 	"Usage: umbra-race list\n"
 	"       umbra-race run NAME... [OPTION]...\n"
 	"       umbra-race all [OPTION]...\n"
+	"       umbra-race selftest\n"
 	"\n"
 	"Run the threads of a scenario, which call the real library, under every schedule.\n"
 	"\n"
@@ -335,6 +338,9 @@ int main(int argc, char **argv)
 		return list();
 	if (!strcmp(command, "all") && optind == argc)
 		return run(&a, NULL, 0);
+	if (!strcmp(command, "selftest") && optind == argc)
+		return selftest(SELFTEST_PROGRAMS, a.limits.seed) ? EXIT_AS_EXPECTED
+								  : EXIT_UNEXPECTED;
 	if (!strcmp(command, "run") && optind < argc)
 		return run(&a, argv + optind, argc - optind);
 	return usage(*command ? "cannot do: " : "name a command", command);

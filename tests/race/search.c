@@ -47,7 +47,7 @@ static bool learnt; /* a new shared object: begin anew */
 
 static struct decision *stack;
 static unsigned depth, planned; /* decisions of this run; those to repeat first */
-static bool pruned, bound_hit;
+static bool pruned, bound_hit, plain;
 static unsigned bound, preemptions;
 static uint64_t run_number;
 
@@ -143,7 +143,7 @@ static void touch_object(unsigned t, void *address, bool read)
 bool sched_must_switch(const struct sched_op *op)
 {
 	/* The text of a schedule counts steps: every one of them is a choice then. */
-	if (mode != MODE_SEARCH)
+	if (mode != MODE_SEARCH || plain)
 		return true;
 	return is_shared(object_of(op->object)) || (op->other && is_shared(object_of(op->other)));
 }
@@ -282,7 +282,7 @@ static int choose_search(const uint8_t *candidate, unsigned n, bool is_free)
 
 		for (unsigned t = 0; t < EXPLORE_THREADS; t++)
 			key = mix(key, thread_hash[t]);
-		if (cache_seen(key, preemptions)) {
+		if (!plain && cache_seen(key, preemptions)) {
 			pruned = true;
 			return candidate[0];
 		}
@@ -430,6 +430,7 @@ void explore(const struct explore_program *p, const struct explore_limits *l,
 	memset(objects, 0, sizeof(objects));
 	object_count = 0;
 	planned = 0;
+	plain = l->plain;
 	if (!stack)
 		stack = heap_outside(DECISIONS_MAX, sizeof(*stack));
 	bug_set_handler(sched_bug);
