@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Without the linter of mmu/notify: where the primary breaks its half of the contract, that speaks up before any harm is
+ * done, and the scenario wants to show the harm. Between world_setup() and world_finish(). Owns what it has put aside.
+ */
+#ifndef UMBRA_TESTS_RACE_SCENARIOS_LINTER_H
+#define UMBRA_TESTS_RACE_SCENARIOS_LINTER_H
+
+#include "tests/race/world.h"
+
+static struct notify_lint *linter;
+
+static inline void linter_off(void)
+{
+	struct mmu_notifier_subscriptions *mm = hostmm_subscriptions(world.mm);
+
+	linter = mm->lint;
+	mm->lint = NULL;
+}
+
+static inline void linter_on(void)
+{
+	hostmm_subscriptions(world.mm)->lint = linter;
+}
+
+#endif
