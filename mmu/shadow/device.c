@@ -60,13 +60,11 @@ static struct device_entry *tlb_find(struct device *dev, uint64_t page, bool wri
 	return e->fn != FN_NONE && e->page == page && (e->writable || !write) ? e : NULL;
 }
 
-struct device_entry *device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable)
+void device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable)
 {
-	struct device_entry *e = tlb_slot(dev, page);
-
 	lock_assert_held(&dev->lock);
-	*e = (struct device_entry){ .page = page, .fn = fn, .writable = writable };
-	return e;
+	*tlb_slot(dev,
+		  page) = (struct device_entry){ .page = page, .fn = fn, .writable = writable };
 }
 
 static void tlb_drop(struct device *dev, uint64_t start, uint64_t end)
@@ -144,6 +142,12 @@ static bool is_shadowed(const struct device *dev)
 	return dev->profile->walk == DEVICE_WALK_SHADOW;
 }
 
+static bool walk(struct device *dev, uint64_t page, bool write)
+{
+	return is_shadowed(dev) ? device_shadow_walk(dev, page, write)
+				: device_host_walk(dev, page, write);
+}
+
 /*
  * Find where @addr lies in the direct map. On 0 the lock is held, and what the caller does there before it releases the
  * lock is one step with the look-up.
@@ -160,16 +164,14 @@ static int reach(struct device *dev, hva_t addr, bool write, char **at)
 		dev->stats.hits++;
 	else
 		dev->stats.misses++;
-	while (!e) {
-		e = is_shadowed(dev) ? device_shadow_walk(dev, page) : device_host_walk(dev, page);
-		if (e && (e->writable || !write))
-			break;
+	for (; !e; e = tlb_find(dev, page, write)) {
+		if (walk(dev, page, write))
+			continue;
 		dev->stats.faults++;
 		rc = is_shadowed(dev) ? device_shadow_fault(dev, page, write)
 				      : device_host_fault(dev, page, write);
 		if (rc)
 			return rc;
-		e = tlb_find(dev, page, write);
 	}
 	*at = (char *)pool_direct(hostmm_pool(dev->mm), e->fn) + (addr & ~PAGE_MASK);
 	return 0;
@@ -224,8 +226,10 @@ static int transfer(struct device *dev, hva_t addr, char *in, const char *from, 
 		size_t part = min_u64(len, PAGE_SIZE - (addr & ~PAGE_MASK));
 		uint64_t value = 0;
 		char *at;
-		int rc = reach(dev, addr, from != NULL, &at);
+		int rc;
 
+		bug_on(!in == !from);
+		rc = reach(dev, addr, from != NULL, &at);
 		if (rc)
 			return rc;
 		addr += part;

@@ -92,7 +92,7 @@ void device_destroy(struct device *dev);
  * up to 8 aligned bytes of it are single-copy atomic. Faults in what is not there; may sleep for page-in and for
  * an invalidation under way. Any thread, no lock held, not from a callback.
  * device_add - add @value to the aligned 64-bit word at @addr in one step; @old (if not NULL) gets what was there.
- * 0, -EFAULT or -ENXIO outside the device's pages, -EFAULT against the primary's rights, -ENOMEM, -ENOSPC,
+ * 0; -EFAULT or -ENXIO outside the pages of the device; -EFAULT or -EACCES against the rights to them; -ENOMEM, -ENOSPC,
  * the pager's errno. After an error, pages before that one have been copied.
  */
 int device_read(struct device *dev, hva_t addr, void *buf, size_t len);

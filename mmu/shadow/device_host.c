@@ -70,14 +70,17 @@ static void install(struct device *dev, uint64_t page, const struct gup_page *fo
 		hostmm_put_pages(dev->mm, found, 1);
 }
 
-struct device_entry *device_host_walk(struct device *dev, uint64_t page)
+bool device_host_walk(struct device *dev, uint64_t page, bool write)
 {
 	struct device_entry *e;
 
 	if (!dev->mirror || page < dev->first || page - dev->first >= dev->npages)
-		return NULL;
+		return false;
 	e = mirror_entry(dev, page);
-	return e->fn == FN_NONE ? NULL : device_fill(dev, page, e->fn, e->writable);
+	if (e->fn == FN_NONE || (write && !e->writable))
+		return false;
+	device_fill(dev, page, e->fn, e->writable);
+	return true;
 }
 
 /* ---- Begin, look up, retry ---- */

@@ -49,7 +49,7 @@ struct device {
 };
 
 /* Put a translation into the TLB. Lock held. */
-struct device_entry *device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable);
+void device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable);
 
 /* Sleep on dev->changed. Lock held; given up meanwhile. */
 void device_wait(struct device *dev);
@@ -58,17 +58,17 @@ void device_wait(struct device *dev);
 void device_flush(struct device *dev, uint64_t start, uint64_t end);
 
 /*
- * The walks. _walk looks up @page in the device's table, and returns it filled into the TLB or NULL. Lock held.
+ * The walks. _walk fills @page into the TLB from the device's table. False: not there, or not for a store. Lock held.
  * _fault makes the table (or where there is none, the TLB) have the page, or finds that this must be tried
  * again. Lock held, given up meanwhile, held again if it returns 0; not if it returns -errno.
  * _attach: subscribe; @prot are the rights of the region. _detach: unsubscribe, drop everything.
  */
-struct device_entry *device_shadow_walk(struct device *dev, uint64_t page);
+bool device_shadow_walk(struct device *dev, uint64_t page, bool write);
 int device_shadow_fault(struct device *dev, uint64_t page, bool write);
 int device_shadow_attach(struct device *dev, unsigned prot);
 void device_shadow_detach(struct device *dev);
 
-struct device_entry *device_host_walk(struct device *dev, uint64_t page);
+bool device_host_walk(struct device *dev, uint64_t page, bool write);
 int device_host_fault(struct device *dev, uint64_t page, bool write);
 int device_host_attach(struct device *dev);
 void device_host_detach(struct device *dev);

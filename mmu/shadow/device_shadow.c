@@ -2,7 +2,8 @@
 /*
  * The device below a shadow: it walks the shadow's table as hardware does, and is the backend that keeps its TLB in step.
  * So map and make_writable have nothing to do: a TLB holds no absent translations, and one that it holds without the
- * right to store is looked up anew when a store comes.
+ * right to store is looked up anew when a store comes. zap and wrprotect are the same flush: what the table still
+ * allows is found there again.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -52,7 +53,7 @@ static int device_make_writable(void *slot_backend, uint64_t page, uint64_t n)
 	return 0;
 }
 
-static void device_zap(void *slot_backend, uint64_t page, uint64_t n)
+static void device_flush_pages(void *slot_backend, uint64_t page, uint64_t n)
 {
 	struct device_slot *ds = slot_backend;
 
@@ -73,20 +74,22 @@ static const struct backend_ops device_ops = {
 	.slot_remove = device_slot_remove,
 	.map = device_map,
 	.make_writable = device_make_writable,
-	.zap = device_zap,
+	.wrprotect = device_flush_pages,
+	.zap = device_flush_pages,
 	.wake = device_wake,
 };
 
-struct device_entry *device_shadow_walk(struct device *dev, uint64_t page)
+bool device_shadow_walk(struct device *dev, uint64_t page, bool write)
 {
 	uint64_t spte;
 
 	if (page >= 1UL << SPTE_GFN_BITS)
-		return NULL;
+		return false;
 	spte = ept_peek(&dev->shadow->ept, page);
-	if (!spte_is_present(spte))
-		return NULL;
-	return device_fill(dev, page, spte_fn(spte), spte_is_writable(spte));
+	if (!spte_is_present(spte) || (write && !spte_is_writable(spte)))
+		return false;
+	device_fill(dev, page, spte_fn(spte), spte_is_writable(spte));
+	return true;
 }
 
 int device_shadow_fault(struct device *dev, uint64_t page, bool write)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The subscriber: what the primary's brackets do to the table, and how faults wait for them. */
 #include "mmu/base/mutant.h"
-#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
