@@ -13,6 +13,7 @@ struct lint_record {
 	bool is_used;
 	bool is_untold;	 /* it has lost something that nobody was told of */
 	bool lost_frame; /* that is its frame, not only rights */
+	bool is_kept;	 /* it was lost with no start to have subscribers let go, only CHANGE */
 	fn_t stale;	 /* the frame that subscribers may still reach; FN_NONE: none */
 	fn_t announced;	 /* by change_pte; FN_NONE: nothing */
 };
@@ -68,12 +69,14 @@ static struct mmu_notifier_range *range_of(const struct list_node *node)
 	return list_entry(node, struct mmu_notifier_range, linted);
 }
 
-/* Is a bracket open over @addr; is one of them for CHANGE? */
-static bool is_covered(const struct notify_lint *lint, hva_t addr, bool *by_change)
+/* Is a bracket open over @addr; is one of them for CHANGE? @only_change: all, so that no start has had anybody let go. */
+static bool is_covered(const struct notify_lint *lint, hva_t addr, bool *by_change,
+		       bool *only_change)
 {
 	bool covered = false;
 
 	*by_change = false;
+	*only_change = true;
 	for (const struct list_node *at = lint->open.next; at != &lint->open; at = at->next) {
 		const struct mmu_notifier_range *range = range_of(at);
 
@@ -81,6 +84,7 @@ static bool is_covered(const struct notify_lint *lint, hva_t addr, bool *by_chan
 			continue;
 		covered = true;
 		*by_change |= range->event == MMU_NOTIFY_CHANGE;
+		*only_change &= range->event == MMU_NOTIFY_CHANGE;
 	}
 	return covered;
 }
@@ -111,12 +115,12 @@ static struct lint_record *find_or_add(struct notify_lint *lint, hva_t addr)
 }
 
 /* Does somebody reach the frame until told, whatever start did? */
-static bool is_reachable(const struct notify_lint *lint, bool by_change)
+static bool is_reachable(const struct notify_lint *lint, const struct lint_record *r)
 {
-	return by_change || lint->tlbs;
+	return r->is_kept || lint->tlbs;
 }
 
-static void note_loss(struct notify_lint *lint, hva_t addr, fn_t old_fn, fn_t new_fn)
+static void note_loss(struct notify_lint *lint, hva_t addr, fn_t old_fn, fn_t new_fn, bool kept)
 {
 	struct lint_record *r = find_or_add(lint, addr);
 
@@ -129,6 +133,7 @@ static void note_loss(struct notify_lint *lint, hva_t addr, fn_t old_fn, fn_t ne
 		return;
 	r->is_untold = true;
 	r->lost_frame = true;
+	r->is_kept |= kept;
 	if (r->stale == FN_NONE)
 		r->stale = old_fn;
 }
@@ -138,19 +143,19 @@ void notify_lint_entry(struct mmu_notifier_subscriptions *mm, hva_t addr, fn_t o
 {
 	struct notify_lint *lint = mm->lint;
 	bool loses = old_fn != FN_NONE && (new_fn != old_fn || (old_rights & ~new_rights));
-	bool covered, by_change;
+	bool covered, by_change, only_change;
 	struct lint_record *r;
 
 	if (!lint)
 		return;
 	lint_lock(lint);
-	covered = is_covered(lint, addr, &by_change);
+	covered = is_covered(lint, addr, &by_change, &only_change);
 	bug_on(loses && !covered); /* L1 */
 	if (loses)
-		note_loss(lint, addr, old_fn, new_fn);
+		note_loss(lint, addr, old_fn, new_fn, only_change);
 	r = find(lint, addr);
 	if (r && new_fn != FN_NONE) {
-		bug_on(is_reachable(lint, by_change) && r->is_untold && r->lost_frame &&
+		bug_on(is_reachable(lint, r) && r->is_untold && r->lost_frame &&
 		       r->stale != new_fn); /* L2 */
 		bug_on(r->announced != FN_NONE && r->announced != new_fn &&
 		       old_fn != new_fn); /* L3 */
@@ -164,6 +169,7 @@ static void tell(struct lint_record *r)
 {
 	r->is_untold = false;
 	r->lost_frame = false;
+	r->is_kept = false;
 	r->stale = FN_NONE;
 }
 
@@ -171,12 +177,12 @@ void notify_lint_change(struct mmu_notifier_subscriptions *mm, hva_t addr, fn_t 
 {
 	struct notify_lint *lint = mm->lint;
 	struct lint_record *r;
-	bool by_change;
+	bool by_change, only_change;
 
 	if (!lint)
 		return;
 	lint_lock(lint);
-	bug_on(!is_covered(lint, addr, &by_change) || !by_change); /* L5 */
+	bug_on(!is_covered(lint, addr, &by_change, &only_change) || !by_change); /* L5 */
 	r = find_or_add(lint, addr);
 	tell(r);
 	r->announced = fn;
@@ -191,13 +197,10 @@ void notify_lint_tlbs(struct mmu_notifier_subscriptions *mm, hva_t start, hva_t 
 		return;
 	lint_lock(lint);
 	for (struct lint_record *r = lint->record; r < lint->record + LINT_RECORDS; r++) {
-		bool by_change;
-
 		if (!r->is_used || r->addr < start || r->addr >= end)
 			continue;
 		/* Who was to be told by change_pte has not been told by this. */
-		is_covered(lint, r->addr, &by_change);
-		if (!by_change || !r->lost_frame)
+		if (!r->is_kept)
 			tell(r);
 	}
 	lint_unlock(lint);
@@ -228,21 +231,20 @@ void notify_lint_start(struct mmu_notifier_range *range)
 void notify_lint_end(struct mmu_notifier_range *range)
 {
 	struct notify_lint *lint = range->mm->lint;
-	bool by_change = range->event == MMU_NOTIFY_CHANGE;
 
 	if (!lint)
 		return;
 	lint_lock(lint);
 	list_del(&range->linted);
 	for (struct lint_record *r = lint->record; r < lint->record + LINT_RECORDS; r++) {
-		bool other;
+		bool by_change, only_change;
 
 		if (!r->is_used || r->addr < range->start || r->addr >= range->end)
 			continue;
 		/* Another bracket is open over it, and may be the one that has yet to tell. */
-		if (is_covered(lint, r->addr, &other))
+		if (is_covered(lint, r->addr, &by_change, &only_change))
 			continue;
-		bug_on(r->is_untold && (lint->tlbs || (by_change && r->lost_frame))); /* L4 */
+		bug_on(r->is_untold && (lint->tlbs || r->is_kept)); /* L4 */
 		r->is_used = false;
 	}
 	lint_unlock(lint);
