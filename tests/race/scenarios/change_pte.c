@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* change_pte: a page gets another frame under the eyes of who reads it (A22), and when that is not allowed (M2). */
+#include "mmu/host/hostmm_actors.h"
+#include "tests/race/scenario.h"
+#include "tests/race/world.h"
+
+#define SHOWN(value) ((unsigned long long)(value))
+
+/* ---- A22: at once ---- */
+
+static void a22_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(2, race_variant_is("tlb") ? "ats-4k" : "kvm", NULL);
+	host_store("CPU", 0, 1);
+	host_store("CPU", 1, 1);
+	device_load(0, "guest, which so has page 1 mapped,", 1);
+}
+
+static void a22_merge(void *ctx)
+{
+	(void)ctx;
+	if (!hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)))
+		explore_say("page 1 now has the frame of page 0; its old frame is free");
+}
+
+static void a22_guest(void *ctx)
+{
+	uint64_t value = device_load(0, "guest", 1);
+
+	(void)ctx;
+	if (value != 1)
+		explore_fail(
+			"the guest must read 1 from page 1, before the merge and after it, not %#llx",
+			SHOWN(value));
+}
+
+static void a22_finish(void *ctx)
+{
+	a22_guest(ctx);
+	world_finish();
+}
+
+const struct race_scenario a22_change_now = {
+	.name = "a22-change-now",
+	.rows = "A22 A20",
+	.title = "change_pte acts before it returns",
+	.question = "A merge gives a page another frame with the same contents. start lets the guest read on; "
+		    "change_pte tells it the new frame. Must the guest be off the old frame when change_pte returns, or "
+		    "is the end of the range soon enough, since both frames read the same?",
+	.lesson = "The old frame loses its last map right after change_pte and is free: the guest reads what "
+		  "whoever has it next puts there (here a pattern).",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "change_pte freezes the entry, flushes, points it at the new frame (kvm)." },
+		{ "tlb", RACE_PASS, 0, "A device without tables just flushes its TLB (ats-4k)." },
+		{ "late", RACE_VIOLATION, 122, "change_pte leaves the old frame reachable for a while." },
+	},
+	.program = {
+		.setup = a22_setup,
+		.finish = a22_finish,
+		.threads = 2,
+		.thread = { { "ksmd: merge", a22_merge }, { "guest", a22_guest } },
+	},
+};
+
+/* ---- M2: only if its bracket is the only one ---- */
+
+/*
+ * A subscriber that keeps the frame of one page at hand, as a hypervisor does for a guest's APIC page: start drops it, and
+ * change_pte takes the new one up at once, if the library says that it may.
+ */
+static struct {
+	struct mmu_notifier mn;
+	struct lock lock;
+	fn_t fn;
+} cache;
+
+static bool meets_page(const struct mmu_notifier_range *range)
+{
+	return range->start <= world_page(1) && world_page(1) < range->end;
+}
+
+static int cache_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	if (!meets_page(range))
+		return 0;
+	lock_acquire(&cache.lock);
+	cache.fn = FN_NONE;
+	lock_release(&cache.lock);
+	explore_say("start of a bracket: the cache drops the frame of page 1");
+	return 0;
+}
+
+static void cache_change(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool writable)
+{
+	(void)writable;
+	if (addr != world_page(1))
+		return;
+	lock_acquire(&cache.lock);
+	if (mmu_notifier_may_repoint(mn, addr)) {
+		cache.fn = fn;
+		explore_say("change_pte: the cache takes frame %llu for page 1", SHOWN(fn));
+	}
+	lock_release(&cache.lock);
+}
+
+static const struct mmu_notifier_ops cache_ops = {
+	.invalidate_range_start = cache_start,
+	.change_pte = cache_change,
+};
+
+static void m2_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(2, NULL, NULL);
+	host_store("CPU", 0, 1);
+	host_store("CPU", 1, 1);
+	lock_init(&cache.lock);
+	cache.mn = (struct mmu_notifier){ .ops = &cache_ops };
+	cache.fn = FN_NONE;
+	if (hostmm_subscribe(world.mm, &cache.mn))
+		explore_fail("subscribe failed");
+}
+
+static void m2_merge(void *ctx)
+{
+	(void)ctx;
+	if (!hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)))
+		explore_say("page 1 now has the frame of page 0");
+}
+
+static void m2_discard(void *ctx)
+{
+	(void)ctx;
+	if (hostmm_discard(world.mm, world_page(1), world_page(2)))
+		explore_fail("discard failed");
+	explore_say("CPU has discarded page 1");
+}
+
+static void m2_finish(void *ctx)
+{
+	struct gup_page page;
+
+	(void)ctx;
+	if (cache.fn != FN_NONE &&
+	    (!hostmm_peek(world.mm, world_page(1), &page) || cache.fn != page.fn))
+		explore_fail("the cache has frame %llu for page 1, which has it no longer",
+			     SHOWN(cache.fn));
+	mmu_notifier_unregister(&cache.mn);
+	lock_fini(&cache.lock);
+	world_finish();
+}
+
+const struct race_scenario m2_change_alone = {
+	.name = "m2-change-alone",
+	.rows = "A22",
+	.title = "change_pte beside another bracket",
+	.question = "change_pte tells the new frame, so a subscriber may use it at once, inside the bracket. Also if "
+		    "another bracket is open over the page?",
+	.lesson = "The discard's start has come and gone when change_pte hands out the new frame. Nobody takes it "
+		  "back: the subscriber has a frame that its page has no longer.",
+	.variant = {
+		{ "safe", RACE_PASS, 0,
+		  "Take the new frame up only if the bracket of change_pte is the only one over the page." },
+		{ "M2", RACE_VIOLATION, 2, "Take it up in any case." },
+	},
+	.program = {
+		.setup = m2_setup,
+		.finish = m2_finish,
+		.threads = 2,
+		.thread = { { "ksmd: merge", m2_merge }, { "CPU: discard", m2_discard } },
+	},
+};
