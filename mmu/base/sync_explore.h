@@ -31,6 +31,7 @@ enum explore_op {
 	EXPLORE_RCU_LOCK,
 	EXPLORE_RCU_UNLOCK,
 	EXPLORE_RCU_WAIT,
+	EXPLORE_FREE, /* memory from @object to @other, the last byte: conflicts with every use of it */
 	EXPLORE_NOTE, /* a callback boundary, or a mark of a scenario */
 	EXPLORE_OP_COUNT
 };

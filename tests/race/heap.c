@@ -148,6 +148,7 @@ void __wrap_free(void *p)
 	bug_on(!is_ours(p));
 	if (block_of(p)->state != LIVE)
 		explore_fail("double free");
+	explore_point(EXPLORE_FREE, p, (char *)p + block_of(p)->size - 1, "memory", "free");
 	block_of(p)->state = FREED;
 	memset(p, 0x5a, block_of(p)->size);
 	live--;

@@ -3,8 +3,10 @@
 #include "tests/race/sched.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/race/coro.h"
@@ -104,6 +106,31 @@ void sched_bug(const char *file, int line, const char *what)
 	const char *base = strrchr(file, '/');
 
 	explore_fail("bug_on(%s), %s:%d", what, base ? base + 1 : file, line);
+}
+
+/* Freed memory is filled with what is no address: whoever follows a pointer there ends here. */
+static void crashed(int sig)
+{
+	const struct sched_op *op = current >= 0 ? &threads[current].op : NULL;
+
+	(void)sig;
+	if (current < 0 && !outside)
+		abort();
+	explore_fail(
+		"follows a pointer that leads nowhere, in freed memory perhaps; after %s() at %s",
+		op ? op->where : "setup", op ? op->what : "the beginning");
+}
+
+static void catch_crashes(void)
+{
+	static char stack[64 << 10];
+	const stack_t alternative = { .ss_sp = stack, .ss_size = sizeof(stack) };
+	/* The handler does not return, so the signal must not stay blocked. */
+	struct sigaction action = { .sa_handler = crashed, .sa_flags = SA_ONSTACK | SA_NODEFER };
+
+	bug_on(sigaltstack(&alternative, NULL));
+	bug_on(sigaction(SIGSEGV, &action, NULL));
+	bug_on(sigaction(SIGBUS, &action, NULL));
 }
 
 void *explore_self(void)
@@ -319,6 +346,8 @@ static void run_threads(void)
 
 enum explore_verdict sched_run(const struct explore_program *p, char *reason, size_t size)
 {
+	if (!program)
+		catch_crashes();
 	program = p;
 	verdict = EXPLORE_PASS;
 	note_count = 0;

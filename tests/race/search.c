@@ -42,6 +42,7 @@ enum mode { MODE_SEARCH, MODE_REPLAY, MODE_RANDOM };
 
 static enum mode mode;
 static struct object objects[OBJECTS];
+static struct object *object_list[OBJECTS];
 static unsigned object_count;
 static bool learnt; /* a new shared object: begin anew */
 
@@ -95,7 +96,8 @@ static struct object *object_of(void *address)
 	while (objects[at].address && objects[at].address != address)
 		at = (at + 1) & (OBJECTS - 1);
 	if (!objects[at].address) {
-		bug_on(++object_count == OBJECTS);
+		bug_on(object_count == OBJECTS - 1);
+		object_list[object_count++] = &objects[at];
 		objects[at] = (struct object){ .address = address, .owner = -1 };
 	}
 	return &objects[at];
@@ -140,11 +142,28 @@ static void touch_object(unsigned t, void *address, bool read)
 	thread_hash[t] = h;
 }
 
+static bool is_in(const struct object *o, const struct sched_op *op)
+{
+	return (uintptr_t)o->address - (uintptr_t)op->object <=
+	       (uintptr_t)op->other - (uintptr_t)op->object;
+}
+
+/* Does @op free memory in which a shared object lies? */
+static bool frees_shared(const struct sched_op *op)
+{
+	for (unsigned i = 0; i < object_count; i++)
+		if (is_shared(object_list[i]) && is_in(object_list[i], op))
+			return true;
+	return false;
+}
+
 bool sched_must_switch(const struct sched_op *op)
 {
 	/* The text of a schedule counts steps: every one of them is a choice then. */
 	if (mode != MODE_SEARCH || plain)
 		return true;
+	if (op->op == EXPLORE_FREE)
+		return frees_shared(op);
 	return is_shared(object_of(op->object)) || (op->other && is_shared(object_of(op->other)));
 }
 
@@ -153,7 +172,11 @@ void sched_done(unsigned t, const struct sched_op *op)
 	uint64_t before = thread_hash[t];
 
 	touch_object(t, op->object, is_read(op->op));
-	if (op->other)
+	if (op->op == EXPLORE_FREE) {
+		for (unsigned i = 0; i < object_count; i++)
+			if (is_in(object_list[i], op))
+				touch_object(t, object_list[i]->address, false);
+	} else if (op->other)
 		touch_object(t, op->other, false);
 	if (thread_hash[t] != before)
 		trace_hash += mix(thread_hash[t], t);
