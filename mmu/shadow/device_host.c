@@ -108,7 +108,7 @@ static uint64_t begin(struct device *dev, uint64_t page)
 static bool is_stale(struct device *dev, uint64_t page, uint64_t seq)
 {
 	if (dev->profile->subscription == DEVICE_INTERVAL)
-		return mmu_interval_read_retry(&dev->sub, seq);
+		return mmu_interval_read_retry(&dev->sub, seq) && !mutant(41);
 	return is_busy(dev, page) || dev->seq != seq;
 }
 

@@ -60,11 +60,21 @@ static void handle_changed_spte(struct ept *ept, uint64_t old, uint64_t new, int
 					  memory_order_relaxed);
 }
 
+/* M16: whoever writes between the two is overwritten. */
+static bool load_and_store(_Atomic uint64_t *sptep, uint64_t old, uint64_t new)
+{
+	if (sync_load(sptep) != old)
+		return false;
+	sync_store(sptep, new);
+	return true;
+}
+
 /* Beside other installers. */
 static bool spte_cas(struct ept *ept, _Atomic uint64_t *sptep, uint64_t old, uint64_t new,
 		     int level)
 {
-	if (old == SPTE_FROZEN || !sync_cas(sptep, &old, new))
+	if (old == SPTE_FROZEN ||
+	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &old, new)))
 		return false;
 	handle_changed_spte(ept, old, new, level);
 	return true;

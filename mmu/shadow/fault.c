@@ -23,6 +23,8 @@ struct fault {
 static bool is_stale(struct shadow *sh, const struct fault *f)
 {
 	rwlock_assert_held(&sh->mmu_lock);
+	if (mutant(41))
+		return false;
 	return is_invalidating(sh, mutant(7) ? f->gfn : f->block.start,
 			       mutant(7) ? f->gfn + 1 : f->block.end) ||
 	       sync_load(&sh->invalidate_seq) != f->seq;
