@@ -196,7 +196,7 @@ void mmu_interval_notifier_remove(struct mmu_interval_notifier *sub)
 
 	lock_acquire(&mm->lock);
 	pairing_check_outside(mm);
-	if (!is_frozen(mm)) {
+	if (!is_frozen(mm) || mutant(134)) {
 		bug_on(!sub->is_in_tree);
 		interval_tree_remove(&mm->itree, &sub->node);
 		sub->is_in_tree = false;

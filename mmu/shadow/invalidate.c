@@ -10,6 +10,8 @@ static bool slot_gfns(const struct memslot *slot, const struct mmu_notifier_rang
 {
 	hva_t slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
 
+	if (mutant(141) && (slot->flags & MEMSLOT_INVALID))
+		return false;
 	if (!ranges_overlap(slot->hva, slot_end, range->start, range->end))
 		return false;
 	*gfn = slot->gfn + ((max_u64(slot->hva, range->start) - slot->hva) >> PAGE_SHIFT);
@@ -71,8 +73,6 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 		gfn_t gfn, end;
 
 		if (!slot_gfns(&all->slot[i], range, &gfn, &end))
-			continue;
-		if (mutant(141) && (all->slot[i].flags & MEMSLOT_INVALID))
 			continue;
 		if (!locked)
 			rwlock_write_acquire(&sh->mmu_lock);

@@ -16,8 +16,30 @@
 	X(a24_stale_but_alive)  \
 	X(a25_swap_by_accident) \
 	X(a26_one_flush)        \
+	X(a29_gru)              \
+	X(a30_xpmem)            \
+	X(a31_blockable)        \
+	X(a32_begin_retry)      \
+	X(a34_deferred_remove)  \
+	X(a34_last_one_thaws)   \
+	X(a35_odd_sequence)     \
+	X(a36_misuse)           \
+	X(a36_refusal)          \
+	X(a37_publish)          \
+	X(a38_insert)           \
 	X(m2_change_alone)      \
-	X(m21_flush_unlocked)
+	X(m7_prefetch)          \
+	X(m8_early_retry)       \
+	X(m9_slot_swap)         \
+	X(m13_first_number)     \
+	X(m13_one_wait)         \
+	X(m14_bracket_removal)  \
+	X(m14_fault_removal)    \
+	X(m15_flush_span)       \
+	X(m16_entry_store)      \
+	X(m17_mmio)             \
+	X(m21_flush_unlocked)   \
+	X(pending_mutants)
 
 #define DECLARE(name) extern const struct race_scenario name;
 SCENARIOS(DECLARE)

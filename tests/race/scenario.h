@@ -9,7 +9,7 @@
 
 #include "tests/race/explore.h"
 
-#define RACE_VARIANTS 6
+#define RACE_VARIANTS 12
 
 enum race_expect {
 	RACE_NONE, /* end of the variants */

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The devices of 2010 that the notifiers had to serve: GRU and XPMEM. */
+#include "tests/race/scenario.h"
+#include "tests/race/world.h"
+
+static _Atomic uint64_t at_least; /* what a load of page 0 must find */
+
+static void write_version(uint64_t version)
+{
+	host_store("the CPU", 0, version);
+	sync_store_release(&at_least, version);
+}
+
+static void read_version(const char *who)
+{
+	uint64_t floor = sync_load_acquire(&at_least);
+	uint64_t got = device_load(0, who, 0);
+
+	if (got == POOL_CANARY)
+		explore_fail("%s reads a frame that has been freed", who);
+	if (got < floor)
+		explore_fail(
+			"%s reads %llu from the page's old frame, after the CPU has written %llu",
+			who, (unsigned long long)got, (unsigned long long)floor);
+}
+
+static void setup(uint64_t pages, const char *profile)
+{
+	world_setup(pages, profile, NULL);
+	for (uint64_t page = 1; page < pages; page++)
+		host_store("the CPU", page, 1);
+	write_version(1);
+}
+
+static void move_page_0(void)
+{
+	if (hostmm_migrate(world.mm, world_page(0), world_page(1), HOSTMM_MIGRATE_AWAY))
+		explore_fail("hostmm_migrate() failed");
+	explore_say("page 0 is in another frame now");
+}
+
+/* ---- GRU ---- */
+
+static void gru_setup(void *ctx)
+{
+	(void)ctx;
+	setup(2, race_variant_is("fine") || race_variant_is("no-retry") ? "gru" : "gru-coarse");
+	device_load(0, "the GRU", 1);
+}
+
+static void gru_kernel(void *ctx)
+{
+	(void)ctx;
+	explore_say("the kernel begins to move page 0");
+	move_page_0();
+	write_version(2);
+}
+
+static void gru_engine(void *ctx)
+{
+	(void)ctx;
+	read_version("the GRU");
+	read_version("the GRU");
+}
+
+static void gru_finish(void *ctx)
+{
+	struct device_stats before, after;
+
+	(void)ctx;
+	read_version("later, the GRU");
+	device_get_stats(world.device[0], &before);
+	device_load(0, "the GRU", 1);
+	device_get_stats(world.device[0], &after);
+	explore_say("page 1, which was not invalidated, was %s the TLB",
+		    after.misses > before.misses ? "dropped from" : "still in");
+	if (race_variant_is("fine") && after.misses > before.misses)
+		explore_fail("an invalidation of page 0 has dropped page 1");
+	world_finish();
+}
+
+const struct race_scenario a29_gru = {
+	.name = "a29-gru",
+	.rows = "A29",
+	.title = "GRU: no page table, a TLB, and callbacks that must not sleep",
+	.question = "The GRU walks the process's own page table when its TLB misses. When 4K of a larger entry are "
+		    "invalidated, does its TLB drop those 4K or the whole entry? (\"Jack was going to verify.\")",
+	.lesson = "Either answer keeps the device right; dropping too much costs misses only. What it may not do is put an "
+		  "entry into the TLB that was looked up before the invalidation and arrives after it.",
+	.variant = {
+		{ "fine", RACE_PASS, 0, "An invalidation drops the pages that it names." },
+		{ "coarse", RACE_PASS, 0, "It drops all of the 2M around them." },
+		{ "no-retry", RACE_VIOLATION, 41, "A walk that an invalidation has overtaken fills the TLB." },
+		{ "too-little", RACE_PENDING, 0,
+		  "It drops 4K entries only, and keeps a 2M entry with the page in it: needs 2M entries (M30, A3, A4)." },
+	},
+	.program = {
+		.setup = gru_setup,
+		.finish = gru_finish,
+		.threads = 2,
+		.thread = { { "kernel: moves page 0", gru_kernel }, { "GRU: loads page 0", gru_engine } },
+	},
+};
+
+/* ---- XPMEM ---- */
+
+static void xpmem_setup(void *ctx)
+{
+	(void)ctx;
+	setup(2, race_variant_is("M30") ? "xpmem-async" : "xpmem");
+	device_load(0, "the remote node", 0);
+	device_load(0, "the remote node", 1);
+}
+
+static void xpmem_kernel(void *ctx)
+{
+	(void)ctx;
+	explore_say("the kernel begins to move page 0: it calls invalidate_range_start()");
+	move_page_0();
+	write_version(2);
+	if (race_variant_is("M30"))
+		explore_say("XPMEM's work queue gets to run, and drops %llu entries",
+			    (unsigned long long)device_run_deferred(world.device[0]));
+}
+
+static void xpmem_remote(void *ctx)
+{
+	(void)ctx;
+	read_version("the remote node");
+}
+
+static void xpmem_finish(void *ctx)
+{
+	(void)ctx;
+	read_version("later, the remote node");
+	device_load(0, "the remote node", 1);
+	world_finish();
+}
+
+const struct race_scenario a30_xpmem = {
+	.name = "a30-xpmem",
+	.rows = "A30 A24 M30 M19",
+	.title = "XPMEM: expand the range, or do the work later?",
+	.question = "To invalidate, XPMEM sends messages to other nodes and waits, but the callback was not allowed to sleep. So "
+		    "it wanted to note down a larger range, return, and invalidate later, holding references on the pages meanwhile. "
+		    "Is that allowed?",
+	.lesson = "The reference keeps the old frame alive, and that is the trouble: the remote node goes on with the old frame after "
+		  "the process has moved on. Start may drop more than it was asked to. It may not return before it is dropped: so it "
+		  "must be allowed to sleep.",
+	.variant = {
+		{ "expand", RACE_PASS, 0, "Start drops the 2M around the page, and sleeps until that is done." },
+		{ "M30", RACE_VIOLATION, 0, "Start returns at once; a work queue drops the entries." },
+		{ "M19", RACE_VIOLATION, 19,
+		  "Start drops the entries, and a lookup does not ask whether an invalidation is open: it puts the "
+		  "old frame back (KVM's pfn cache did)." },
+	},
+	.program = {
+		.setup = xpmem_setup,
+		.finish = xpmem_finish,
+		.threads = 2,
+		.thread = { { "kernel: moves page 0", xpmem_kernel }, { "remote node: loads page 0", xpmem_remote } },
+	},
+};
+
+/* ---- May it sleep? ---- */
+
+static struct lock anon_vma;
+
+static void a31_setup(void *ctx)
+{
+	(void)ctx;
+	setup(1, "gru");
+	device_load(0, "the GRU", 0);
+	lock_init(&anon_vma);
+}
+
+static int start(struct mmu_notifier_range *range, unsigned flags)
+{
+	int rc;
+
+	mmu_notifier_range_init(range, MMU_NOTIFY_UNMAP, hostmm_subscriptions(world.mm),
+				world_page(0), world_page(1));
+	range->flags = flags;
+	rc = mmu_notifier_invalidate_range_start(range);
+	explore_say("invalidate_range_start(%s): %s", flags ? "may block" : "must not block",
+		    rc ? "-EAGAIN" : "0");
+	return rc;
+}
+
+static void a31_unmap(void *ctx)
+{
+	unsigned flags = race_variant_is("sleep") ? MMU_NOTIFIER_RANGE_BLOCKABLE : 0;
+	struct mmu_notifier_range range;
+
+	(void)ctx;
+	lock_acquire(&anon_vma);
+	explore_say("the kernel holds the anon_vma lock, and wants to unmap page 0");
+	if (!start(&range, flags)) {
+		mmu_notifier_invalidate_range_end(&range);
+		lock_release(&anon_vma);
+		return;
+	}
+	lock_release(&anon_vma);
+	explore_say("the kernel touches nothing, and tries again without the lock");
+	if (start(&range, MMU_NOTIFIER_RANGE_BLOCKABLE))
+		explore_fail("a range that may block was refused");
+	mmu_notifier_invalidate_range_end(&range);
+}
+
+static void a31_gru(void *ctx)
+{
+	(void)ctx;
+	device_hold(world.device[0]);
+	explore_say("the GRU executes an instruction that cannot be interrupted");
+	lock_acquire(&anon_vma);
+	explore_say("its CPU side needs the anon_vma lock for a moment");
+	lock_release(&anon_vma);
+	device_resume(world.device[0]);
+	explore_say("the instruction is done");
+}
+
+static void a31_finish(void *ctx)
+{
+	(void)ctx;
+	lock_fini(&anon_vma);
+	world_finish();
+}
+
+const struct race_scenario a31_blockable = {
+	.name = "a31-blockable",
+	.rows = "A31 A29 A36",
+	.title = "May an invalidation sleep under the anon_vma lock?",
+	.question = "Some callers of the notifiers can sleep, some hold the anon_vma lock and cannot. Should there be a flag \"bool "
+		    "atomic\", and what does a device do that cannot let go at once?",
+	.lesson = "The device waits for a lock whose holder waits for the device. With a flag in each range it says -EAGAIN instead; "
+		  "the caller drops its locks, and comes back when it may sleep.",
+	.variant = {
+		{ "flag", RACE_PASS, 0, "Under the lock the range says that it must not block; -EAGAIN means try later." },
+		{ "sleep", RACE_DEADLOCK, 0, "The range is blockable, whatever the caller holds." },
+		{ "huge", RACE_PENDING, 0,
+		  "invalidate_transhuge_page(): one call for a whole 2M page; needs 2M entries." },
+	},
+	.program = {
+		.setup = a31_setup,
+		.finish = a31_finish,
+		.threads = 2,
+		.thread = { { "kernel: unmaps page 0", a31_unmap }, { "GRU: executes", a31_gru } },
+	},
+};

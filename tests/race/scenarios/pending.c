@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Mutants and rows whose parts are not built yet: nothing is dropped silently. Whoever builds a part moves its line. */
+#include "tests/race/scenario.h"
+
+const struct race_scenario pending_mutants = {
+	.name = "pending-mutants",
+	.rows = "M15 M16 M20 M22 M23 M26 M27 M28 M29 M30 A31",
+	.title = "Broken rules of parts that are not built yet",
+	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
+	.lesson = "",
+	.variant = {
+		{ "M15-yield", RACE_PENDING, 15,
+		  "A lock dropped in the middle of a zap with entries unflushed: no zap yields yet. The forgotten flush itself is "
+		  "m15-flush-span." },
+		{ "M16-hardware", RACE_PENDING, 16,
+		  "A zap that loads and stores loses A and D bits: nothing sets them beside it yet. Two faults on one entry are "
+		  "m16-entry-store." },
+		{ "M20", RACE_PENDING, 0,
+		  "A huge entry made writable while logging: needs 2M entries and dirty logging." },
+		{ "M22", RACE_PENDING, 0, "The flush of mremap after the page-table lock: the host mm cannot move ranges yet." },
+		{ "M23", RACE_PENDING, 0,
+		  "Shared page tables (hugetlb) taken apart without a flush: needs 2M entries and shared tables." },
+		{ "M26", RACE_PENDING, 0,
+		  "A write-protect mark that survives mremap: the host mm cannot move ranges yet." },
+		{ "M27", RACE_PENDING, 0,
+		  "Protecting a range beside the exit of its process: a host mm may not be destroyed beside a call yet." },
+		{ "M28", RACE_PENDING, 0,
+		  "A count that the kernel does not set when it says EAGAIN: the explorer stands in for userfaultfd, so only a real "
+		  "kernel can say it." },
+		{ "M29", RACE_PENDING, 0,
+		  "KSM drops the write-protect mark of userfaultfd: needs the real kernel's KSM as an actor." },
+		{ "M30-huge", RACE_PENDING, 0,
+		  "A 4K invalidation that leaves a 2M entry in the TLB: needs 2M entries." },
+	},
+	.program = { .threads = 0 },
+};
