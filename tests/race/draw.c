@@ -36,6 +36,14 @@ static bool is_verdict(const struct explore_note *n)
 	return !strncmp(n->text, "VIOLATION", 9) || !strncmp(n->text, "DEADLOCK", 8);
 }
 
+/* Before the first note that no thread has made, at the start and at the end: when that was. Else NULL. */
+static const char *moment(const struct explore_note *n, int last)
+{
+	if (n->thread >= 0 || last == -1)
+		return NULL;
+	return last < -1 ? "before the threads start" : "after they have ended";
+}
+
 /* Text. */
 
 static void print_wrapped(const char *head, const char *text, int width)
@@ -100,6 +108,8 @@ void draw_text(const struct race_picture *p)
 				printf("%s%*s", t ? "|" : " ", width + 1, "");
 			printf("\n");
 		}
+		if (moment(&notes[i], last))
+			printf("      (%s)\n", moment(&notes[i], last));
 		last = notes[i].thread;
 		print_note(p, &notes[i], width);
 	}
@@ -115,10 +125,12 @@ void draw_text(const struct race_picture *p)
 
 /* SVG. */
 
-#define SVG_COLUMN 360
+/* Widths are those of DejaVu Sans, the widest of the usual fonts: 7.2 units a character, 8 in bold. */
+#define SVG_COLUMN 400
 #define SVG_MARGIN 24
 #define SVG_LINE   16
 #define SVG_CHARS  50
+#define SVG_BOLD   44
 
 static void svg_escape(FILE *f, const char *text, int n)
 {
@@ -160,14 +172,14 @@ static int svg_note(FILE *f, const struct explore_note *n, int y)
 	bool bad = is_verdict(n);
 	const char *class = bad ? "bad" : n->important ? "say" : "lib";
 	int x = SVG_MARGIN + (n->thread < 0 ? 0 : n->thread) * SVG_COLUMN + 8;
-	int end = svg_text(NULL, x, y, class, n->text, SVG_CHARS);
+	int chars = bad ? SVG_BOLD : SVG_CHARS, end = svg_text(NULL, x, y, class, n->text, chars);
 
 	if (n->important && n->thread >= 0)
 		fprintf(f,
 			"<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\" class=\"%s\"/>\n",
 			x - 8, y - SVG_LINE + 3, SVG_COLUMN - 24, end - y + 4,
 			bad ? "badbox" : "box");
-	svg_text(f, x, y, class, n->text, SVG_CHARS);
+	svg_text(f, x, y, class, n->text, chars);
 	return end + (n->important ? 8 : 2);
 }
 
@@ -184,7 +196,7 @@ int draw_svg(const struct race_picture *p, const char *path)
 {
 	unsigned threads = p->scenario->program.threads, count;
 	const struct explore_note *notes = explore_notes(&count);
-	int wide = (int)threads * SVG_COLUMN, chars = wide / 7, y = SVG_MARGIN + 10, top, last = -2;
+	int wide = (int)threads * SVG_COLUMN, chars = wide / 8, y = SVG_MARGIN + 10, top, last = -2;
 	char head[256];
 	FILE *f = fopen(path, "we");
 	long size_at;
@@ -200,7 +212,7 @@ int draw_svg(const struct race_picture *p, const char *path)
 	svg_style(f);
 	snprintf(head, sizeof(head), "%s: %s (%s)", p->scenario->title, p->variant->name,
 		 p->scenario->rows);
-	y = svg_text(f, SVG_MARGIN, y, "h", head, chars) + 6;
+	y = svg_text(f, SVG_MARGIN, y, "h", head, wide / 11) + 6;
 	y = svg_text(f, SVG_MARGIN, y, "q", p->scenario->question, chars) + 6;
 	y = svg_text(f, SVG_MARGIN, y, "", p->variant->says, chars) + 14;
 	for (unsigned t = 0; t < threads; t++)
@@ -209,6 +221,10 @@ int draw_svg(const struct race_picture *p, const char *path)
 	top = y += SVG_LINE + 8;
 	for (unsigned i = 0; i < count; i++) {
 		y += notes[i].thread != last ? 10 : 0;
+		if (moment(&notes[i], last))
+			y = svg_text(f, SVG_MARGIN + 8, y, "q", moment(&notes[i], last),
+				     SVG_CHARS) +
+			    4;
 		last = notes[i].thread;
 		y = svg_note(f, &notes[i], y);
 	}

@@ -39,7 +39,9 @@
 	X(m16_entry_store)      \
 	X(m17_mmio)             \
 	X(m21_flush_unlocked)   \
-	X(pending_mutants)
+	X(pending_huge)         \
+	X(pending_mutants)      \
+	X(pending_truncate)
 
 #define DECLARE(name) extern const struct race_scenario name;
 SCENARIOS(DECLARE)

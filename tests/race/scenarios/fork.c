@@ -6,6 +6,7 @@
 #include "mmu/host/hostmm_actors.h"
 #include "tests/race/scenario.h"
 #include "tests/race/scenarios/linter.h"
+#include "tests/race/scenarios/narrator.h"
 #include "tests/race/world.h"
 
 static struct hostmm *child;
@@ -50,6 +51,7 @@ static void a23_setup(void *ctx)
 	linter_off();
 	host_store("parent", 0, 1);
 	device_store(0, "remote node, which so has the page mapped writable,", 0, 1);
+	narrator_on();
 }
 
 static void a23_fork(void *ctx)
@@ -81,6 +83,7 @@ static void a23_finish(void *ctx)
 			(unsigned long long)at_fork);
 	if (host_load("parent, at the end,", 0) != 2)
 		explore_fail("the store of the remote node is lost");
+	narrator_off();
 	destroy_child();
 	linter_on();
 	world_finish();

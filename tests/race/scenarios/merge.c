@@ -2,6 +2,7 @@
 /* Merging equal pages, beside a device that lets go late (A23) and one that stores at the wrong moment. */
 #include "mmu/host/hostmm_actors.h"
 #include "tests/race/scenario.h"
+#include "tests/race/scenarios/narrator.h"
 #include "tests/race/world.h"
 
 static void a23_setup(void *ctx)
@@ -9,12 +10,13 @@ static void a23_setup(void *ctx)
 	(void)ctx;
 	world_setup(2,
 		    race_variant_is("async") ? "xpmem-async"
-		    : race_variant_is("kvm") ? "kvm"
+		    : race_variant_is("hmm") ? "hmm"
 					     : "xpmem",
 		    NULL);
 	host_store("process", 0, 1);
 	host_store("process", 1, 1);
 	device_store(0, "remote node, which so has page 0 mapped writable,", 0, 1);
+	narrator_on();
 }
 
 static void a23_ksmd(void *ctx)
@@ -42,6 +44,7 @@ static void a23_finish(void *ctx)
 			"nobody has stored to page 1, it must read 1: a store to page 0 has come through");
 	if (host_load("process, at the end,", 0) != 2)
 		explore_fail("the store of the remote node is lost");
+	narrator_off();
 	world_finish();
 }
 
@@ -57,8 +60,7 @@ const struct race_scenario a23_async_merge = {
 	.variant = {
 		{ "safe", RACE_PASS, 0,
 		  "The device lets go inside invalidate_range_start, sleeping if it must (xpmem)." },
-		{ "kvm", RACE_PASS, 0,
-		  "A KVM guest: start takes the right to store, change_pte points it at the shared frame." },
+		{ "hmm", RACE_PASS, 0, "The same, by an interval subscription (hmm)." },
 		{ "async", RACE_VIOLATION, 0,
 		  "invalidate_range_start notes the range and returns; the device lets go later (xpmem-async)." },
 	},
