@@ -216,10 +216,10 @@ int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
 	       void *pager_ctx, hva_t *hva)
 {
-	struct region *r;
+	struct region *r = NULL;
 	int rc = hostmm_add_region(mm, npages, prot, pager, pager_ctx, 0, &r);
 
-	if (!rc)
+	if (r)
 		*hva = r->start;
 	return rc;
 }

@@ -307,7 +307,7 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 {
 	struct hidden hidden = hide_entries(r, page, end);
 
-	if (!mutant(21))
+	if (!mutant(211))
 		flush_hidden(r, hidden);
 	for (uint64_t i = page; i < end; i++)
 		if (hpte_read(r, i) & HPTE_PRESENT)
@@ -316,7 +316,7 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 		put_taken(r, page, end);
 	hpte_tell_tlbs(r, page, end);
 	put_taken(r, page, end);
-	if (mutant(21))
+	if (mutant(211))
 		flush_hidden(r, hidden);
 }
 
