@@ -111,10 +111,9 @@ uint64_t rig_peek(struct rig *r, uint64_t page)
 
 void rig_check_all_home(struct rig *r)
 {
-	/* A page may be in the home of another one, that in the home of a third: each pass frees some. */
-	for (uint64_t pass = 0; pass < r->pages; pass++)
-		check_eq(hostmm_migrate(r->mm, r->hva, rig_hva(r, r->pages), HOSTMM_MIGRATE_HOME),
-			 0);
+	/* Pages may sit in each other's homes: nobody can go home before all have left. */
+	check_eq(hostmm_migrate(r->mm, r->hva, rig_hva(r, r->pages), HOSTMM_MIGRATE_AWAY), 0);
+	check_eq(hostmm_migrate(r->mm, r->hva, rig_hva(r, r->pages), HOSTMM_MIGRATE_HOME), 0);
 	for (uint64_t page = 0; page < r->pages; page++) {
 		if (rig_frame(r, page) == FN_NONE)
 			continue;

@@ -27,7 +27,7 @@ fn_t rig_home(struct rig *r, uint64_t page);
 /* The first word of @page, through the direct map: no view, no sharing broken. */
 uint64_t rig_peek(struct rig *r, uint64_t page);
 
-/* Every page has a frame that it shares with no other entry, and is at home, or can be brought there. */
+/* Bring every page home, by way of as many loose frames; there each has its frame alone, and its VMAs have merged. */
 void rig_check_all_home(struct rig *r);
 
 #endif

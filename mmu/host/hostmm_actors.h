@@ -13,6 +13,7 @@
  *	   that is free, else in a frame of no region. Kernel: wp_page_copy().
  *	5. A store to a page that is alone reuses the frame, without a notice: nobody holds an entry that says too
  *	   much. Kernel: wp_page_reuse().
+ *	   So pages may come to sit in each other's homes; hostmm_migrate() away, then home, sorts them out.
  *
  * When is a page alone? The kernel has had three answers. By map count (until v5.8): a store of the parent was seen by a
  * child that had read the page with GUP and unmapped it since (CVE-2020-29374). By reference count == 1 (v5.9): any GUP
