@@ -153,6 +153,8 @@ static void svg_escape(FILE *f, const char *text, int n)
 /* Lines of text from (@x, @y) on. Returns the y after them. With @f NULL, only measures. */
 static int svg_text(FILE *f, int x, int y, const char *class, const char *text, int chars)
 {
+	int height = !strcmp(class, "h") ? SVG_LINE + 8 : SVG_LINE;
+
 	while (*text) {
 		const char *line = text;
 		int n = take_line(&text, chars);
@@ -162,7 +164,7 @@ static int svg_text(FILE *f, int x, int y, const char *class, const char *text, 
 			svg_escape(f, line, n);
 			fputs("</text>\n", f);
 		}
-		y += SVG_LINE;
+		y += height;
 	}
 	return y;
 }

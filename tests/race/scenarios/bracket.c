@@ -23,6 +23,7 @@ static void check_coherent(uint64_t page)
 
 static void discard(uint64_t first, uint64_t end)
 {
+	explore_say("CPU begins to discard %s", end - first > 1 ? "the pages" : "the page");
 	if (hostmm_discard(world.mm, world_page(first), world_page(end)))
 		explore_fail("the discard failed");
 }
@@ -239,7 +240,8 @@ static void a20_setup(void *ctx)
 static void a20_cpu0(void *ctx)
 {
 	(void)ctx;
-	host_store("CPU 0, by a copy if the page is still shared with the child,", 0, 2);
+	explore_say("CPU 0 begins to store 2 to page 0, which is shared with a child");
+	host_store("CPU 0", 0, 2);
 }
 
 static void a20_cpu1(void *ctx)
@@ -247,7 +249,7 @@ static void a20_cpu1(void *ctx)
 	uint64_t value;
 
 	(void)ctx;
-	host_store("CPU 1, by a copy if the page is still shared with the child,", 0, 3);
+	host_store("CPU 1", 0, 3);
 	value = device_load(0, "device, asked by CPU 1,", 0);
 	if (value != 2 && value != 3)
 		explore_fail(
@@ -313,11 +315,11 @@ static void a26_host(void *ctx)
 	uint64_t n;
 
 	(void)ctx;
+	explore_say("CPU begins to write-protect %d pages", A26_PAGES);
 	if (hostmm_wrprotect(world.mm, world.hva, world_page(A26_PAGES)))
 		explore_fail("wrprotect failed");
 	n = flushes() - flushes_before;
-	explore_say("CPU has write-protected %d pages; the device has flushed its TLB %llu times",
-		    A26_PAGES, SHOWN(n));
+	explore_say("CPU has done so; the device has flushed its TLB %llu times", SHOWN(n));
 	if (n != 1)
 		explore_fail("%llu flushes for one range", SHOWN(n));
 }

@@ -20,6 +20,7 @@ static void a22_setup(void *ctx)
 static void a22_merge(void *ctx)
 {
 	(void)ctx;
+	explore_say("ksmd begins to merge pages 0 and 1, which are equal");
 	if (!hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)))
 		explore_say("page 1 now has the frame of page 0; its old frame is free");
 }
@@ -88,7 +89,7 @@ static int cache_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 	lock_acquire(&cache.lock);
 	cache.fn = FN_NONE;
 	lock_release(&cache.lock);
-	explore_say("start of a bracket: the cache drops the frame of page 1");
+	explore_say("start: the cache drops what it has for page 1");
 	return 0;
 }
 
@@ -126,6 +127,7 @@ static void m2_setup(void *ctx)
 static void m2_merge(void *ctx)
 {
 	(void)ctx;
+	explore_say("ksmd begins to merge pages 0 and 1, which are equal");
 	if (!hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)))
 		explore_say("page 1 now has the frame of page 0");
 }
@@ -133,6 +135,7 @@ static void m2_merge(void *ctx)
 static void m2_discard(void *ctx)
 {
 	(void)ctx;
+	explore_say("CPU begins to discard page 1");
 	if (hostmm_discard(world.mm, world_page(1), world_page(2)))
 		explore_fail("discard failed");
 	explore_say("CPU has discarded page 1");

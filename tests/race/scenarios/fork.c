@@ -57,6 +57,7 @@ static void a23_setup(void *ctx)
 static void a23_fork(void *ctx)
 {
 	(void)ctx;
+	explore_say("process begins to fork");
 	fork_child();
 	explore_say("fork returns: the child's memory is a picture of this moment");
 	at_fork = child_load("");
@@ -132,7 +133,8 @@ static void a24_setup(void *ctx)
 static void a24_parent(void *ctx)
 {
 	(void)ctx;
-	host_store("parent, whose page is shared with a child and so is copied,", 0, 2);
+	explore_say("parent begins to store to page 0, which is shared with the child: copy it");
+	host_store("parent", 0, 2);
 }
 
 /* Page 0 never goes back from 2 to 1, whoever looks. */
@@ -204,6 +206,9 @@ static void a25_change(void *ctx)
 	int rc;
 
 	(void)ctx;
+	explore_say("CPU begins to %s page 0", is_swap()			  ? "swap out"
+					       : race_variant_is("migrate-async") ? "migrate"
+										  : "discard");
 	if (is_swap())
 		rc = hostmm_zap(world.mm, page, page + PAGE_SIZE);
 	else if (race_variant_is("migrate-async"))

@@ -21,9 +21,11 @@ static void a23_setup(void *ctx)
 
 static void a23_ksmd(void *ctx)
 {
-	int rc = hostmm_merge(world.mm, world_page(0), world.mm, world_page(1));
+	int rc;
 
 	(void)ctx;
+	explore_say("ksmd begins to merge pages 0 and 1");
+	rc = hostmm_merge(world.mm, world_page(0), world.mm, world_page(1));
 	explore_say(rc ? "pages 0 and 1 are not merged: they differ"
 		       : "pages 0 and 1 are equal, and now share one frame");
 }
