@@ -12,6 +12,7 @@ enum { EXIT_USAGE = 2 };
 
 static const struct bench_group *const groups[] = {
 	&bench_demand,
+	&bench_notify,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))

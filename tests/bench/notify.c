@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * notify: what a bracket costs, start and end together, by who listens. Each bracket is one page and meets one
+ * interval subscription, if there are any. The tree lies in memory in no order, as many allocations leave it.
+ *
+ * The pages are the same 256 again and again, at random: so the cases differ by the height of the tree, and each finds
+ * its paths in the cache. The last case takes any page of the million instead: it pays for memory, 64 MB of nodes that it
+ * reads at every level, and says more of the machine than of the tree.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "mmu/notify/interval.h"
+#include "tests/bench/bench.h"
+
+#define HUGE (2UL << 20)
+
+enum listeners { NOBODY, INTERVALS, LIST };
+
+struct notify_case {
+	const char *name;
+	enum listeners who;
+	uint64_t n;
+	/* The other side: as many subscriptions, or 0 for two uncontended locks. */
+	uint64_t against;
+	bool is_cold; /* any page, not the same few */
+};
+
+static const struct notify_case cases[] = {
+	{ "no subscriber, against two locks", NOBODY, 0, 0, false },
+	{ "1 list notifier, against two locks", LIST, 1, 0, false },
+	{ "1 interval, against two locks", INTERVALS, 1, 0, false },
+	{ "10^3 intervals, against 1", INTERVALS, 1000, 1, false },
+	{ "10^6 intervals, against 10^3", INTERVALS, 1000000, 1000, false },
+	{ "10^6 and any page, against 10^3", INTERVALS, 1000000, 1000, true },
+};
+
+/* An mm with @n interval subscriptions, one page each, side by side from page 1. */
+struct crowd {
+	struct mmu_notifier_subscriptions *mm;
+	struct mmu_interval_notifier *subs;
+	uint64_t n;
+};
+
+static uint64_t next_random(uint64_t *state)
+{
+	*state ^= *state << 13;
+	*state ^= *state >> 7;
+	*state ^= *state << 17;
+	return *state;
+}
+
+static bool accept(struct mmu_interval_notifier *sub, const struct mmu_notifier_range *range,
+		   uint64_t cur_seq)
+{
+	(void)range;
+	mmu_interval_set_seq(sub, cur_seq);
+	return true;
+}
+
+static const struct mmu_interval_notifier_ops accept_ops = { .invalidate = accept };
+
+static int list_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	(void)range;
+	return 0;
+}
+
+static void list_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	(void)range;
+}
+
+static const struct mmu_notifier_ops list_ops = { .invalidate_range_start = list_start,
+						  .invalidate_range_end = list_end };
+
+static void crowd_destroy(struct crowd *c)
+{
+	for (uint64_t i = 0; i < c->n; i++)
+		mmu_interval_notifier_remove(&c->subs[i]);
+	mmu_notifier_subscriptions_fini(c->mm);
+	free(c->mm);
+	free(c->subs);
+}
+
+/* Pages in random order, so that neighbours in the tree are strangers in memory. */
+static int crowd_create(struct crowd *c, uint64_t n)
+{
+	uint64_t *page = malloc((n + 1) * sizeof(*page)), seed = 1;
+	size_t size = ((n + 1) * sizeof(*c->subs) + HUGE - 1) / HUGE * HUGE;
+
+	*c = (struct crowd){ .subs = aligned_alloc(HUGE, size), .mm = malloc(sizeof(*c->mm)) };
+	if (!page || !c->subs || !c->mm) {
+		free(page);
+		free(c->subs);
+		free(c->mm);
+		return -ENOMEM;
+	}
+	madvise(c->subs, size, MADV_HUGEPAGE);
+	mmu_notifier_subscriptions_init(c->mm);
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = next_random(&seed) % (i + 1);
+
+		page[i] = page[at];
+		page[at] = i + 1;
+	}
+	for (; c->n < n; c->n++) {
+		struct mmu_interval_notifier *sub = &c->subs[c->n];
+		int err;
+
+		*sub = (struct mmu_interval_notifier){ 0 };
+		err = mmu_interval_notifier_insert(sub, c->mm, page[c->n] << PAGE_SHIFT, PAGE_SIZE,
+						   &accept_ops);
+		if (err) {
+			free(page);
+			crowd_destroy(c);
+			return err;
+		}
+	}
+	free(page);
+	return 0;
+}
+
+/* Nanoseconds for start and end. The best of a few short rounds: others use the machine, too. */
+static double bracket_ns(const struct crowd *c, bool is_cold)
+{
+	enum { ROUNDS = 8, BRACKETS = 25000, PAGES = 256 };
+	uint64_t seed = 7, best = UINT64_MAX, n = c->n ? c->n : 1;
+	hva_t hot[PAGES];
+
+	for (unsigned i = 0; i < PAGES; i++)
+		hot[i] = (1 + next_random(&seed) % n) << PAGE_SHIFT;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t begin = bench_now_ns(), ns;
+
+		for (unsigned i = 0; i < BRACKETS; i++) {
+			uint64_t random = next_random(&seed);
+			hva_t start = is_cold ? (1 + random % n) << PAGE_SHIFT
+					      : hot[random % PAGES];
+			struct mmu_notifier_range range;
+
+			mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, c->mm, start,
+						start + PAGE_SIZE);
+			if (!mmu_notifier_invalidate_range_start(&range))
+				mmu_notifier_invalidate_range_end(&range);
+		}
+		ns = bench_now_ns() - begin;
+		best = ns < best ? ns : best;
+	}
+	return (double)best / BRACKETS;
+}
+
+/* What both sides of a case measure; built before its repetitions. */
+struct sides {
+	struct crowd crowd, against;
+	bool is_cold;
+};
+
+static int run_umbra(const void *arg, double *value)
+{
+	const struct sides *s = arg;
+
+	*value = bracket_ns(&s->crowd, s->is_cold);
+	return 0;
+}
+
+static int run_against(const void *arg, double *value)
+{
+	const struct sides *s = arg;
+
+	*value = bracket_ns(&s->against, false);
+	return 0;
+}
+
+/* The least that any protocol with a lock at start and at end costs. */
+static int run_two_locks(const void *arg, double *value)
+{
+	enum { ROUNDS = 8, PAIRS = 25000 };
+	static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+	uint64_t best = UINT64_MAX;
+
+	(void)arg;
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		uint64_t begin = bench_now_ns(), ns;
+
+		for (unsigned i = 0; i < 2 * PAIRS; i++) {
+			pthread_mutex_lock(&lock);
+			pthread_mutex_unlock(&lock);
+		}
+		ns = bench_now_ns() - begin;
+		best = ns < best ? ns : best;
+	}
+	*value = (double)best / PAIRS;
+	return 0;
+}
+
+static int run_case(struct bench *b, const struct notify_case *c)
+{
+	struct sides s = { .is_cold = c->is_cold };
+	struct mmu_notifier mn = { .ops = &list_ops };
+	struct bench_case bc = { .name = c->name,
+				 .umbra = run_umbra,
+				 .reference = c->against ? run_against : run_two_locks,
+				 .arg = &s };
+	int err = crowd_create(&s.crowd, c->who == INTERVALS ? c->n : 0);
+
+	if (err)
+		return err;
+	err = crowd_create(&s.against, c->against);
+	if (err)
+		goto err_undo_crowd;
+	if (c->who == LIST)
+		err = mmu_notifier_register(&mn, s.crowd.mm);
+	if (err)
+		goto err_undo_against;
+	err = bench_run(b, &bc);
+	if (c->who == LIST)
+		mmu_notifier_unregister(&mn);
+err_undo_against:
+	crowd_destroy(&s.against);
+err_undo_crowd:
+	crowd_destroy(&s.crowd);
+	return err;
+}
+
+static void *sleep_until_told(void *arg)
+{
+	pthread_mutex_t *told = arg;
+
+	pthread_mutex_lock(told);
+	pthread_mutex_unlock(told);
+	return NULL;
+}
+
+static int run(struct bench *b)
+{
+	pthread_mutex_t told = PTHREAD_MUTEX_INITIALIZER;
+	pthread_t other;
+	int err;
+
+	/* As long as there is one thread, glibc locks without atomics. */
+	pthread_mutex_lock(&told);
+	err = -pthread_create(&other, NULL, sleep_until_told, &told);
+	if (err)
+		return err;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && !err; i++)
+		err = run_case(b, &cases[i]);
+	pthread_mutex_unlock(&told);
+	pthread_join(other, NULL);
+	return err;
+}
+
+const struct bench_group bench_notify = {
+	.name = "notify",
+	.what = "start and end of a bracket, by who listens",
+	.reference = "what the case names",
+	.unit = "ns/bracket",
+	.run = run,
+};
