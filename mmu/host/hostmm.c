@@ -80,6 +80,7 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 	mm->opts = *opts;
 	rwlock_init(&mm->mmap_lock);
 	mmu_notifier_subscriptions_init(&mm->subscriptions);
+	mmu_notifier_subscriptions_set_mmap_lock(&mm->subscriptions, &mm->mmap_lock);
 	rc = uffd_open(&mm->uffd);
 	if (rc)
 		goto err_undo_alloc;
@@ -116,12 +117,7 @@ struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm)
 
 int hostmm_subscribe(struct hostmm *mm, struct mmu_notifier *mn)
 {
-	int rc;
-
-	rwlock_write_acquire(&mm->mmap_lock);
-	rc = mmu_notifier_register(mn, &mm->subscriptions);
-	rwlock_write_release(&mm->mmap_lock);
-	return rc;
+	return mmu_notifier_register(mn, &mm->subscriptions);
 }
 
 struct pool *hostmm_pool(struct hostmm *mm)
