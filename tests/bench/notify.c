@@ -91,7 +91,7 @@ static void crowd_destroy(struct crowd *c)
 /* Pages in random order, so that neighbours in the tree are strangers in memory. */
 static int crowd_create(struct crowd *c, uint64_t n)
 {
-	uint64_t *page = malloc((n + 1) * sizeof(*page)), seed = 1;
+	uint64_t *page = calloc(n + 1, sizeof(*page)), seed = 1;
 	size_t size = ((n + 1) * sizeof(*c->subs) + HUGE - 1) / HUGE * HUGE;
 
 	*c = (struct crowd){ .subs = aligned_alloc(HUGE, size), .mm = malloc(sizeof(*c->mm)) };

@@ -250,8 +250,9 @@ static struct mmu_notifier *sub_alloc(struct mmu_notifier_subscriptions *of)
 	struct sub *s = calloc(1, sizeof(*s));
 
 	(void)of;
+	check(s);
 	allocated++;
-	return s ? &s->mn : NULL;
+	return &s->mn;
 }
 
 static struct mmu_notifier *no_alloc(struct mmu_notifier_subscriptions *of)

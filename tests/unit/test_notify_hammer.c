@@ -228,6 +228,9 @@ static void *run_lister(struct worker *w)
 	return NULL;
 }
 
+static void *(*const run[])(struct worker *) = { run_invalidator, run_mover, run_reader,
+						 run_lister };
+
 static void *run_worker(void *arg)
 {
 	struct worker *w = arg;
@@ -275,8 +278,6 @@ UTEST(notify_hammer, sixteen_threads, .timeout = 300)
 				: i < INVALIDATORS + MOVERS	      ? 1
 				: i < INVALIDATORS + MOVERS + READERS ? 2
 								      : 3;
-		void *(*const run[])(struct worker *) = { run_invalidator, run_mover, run_reader,
-							  run_lister };
 
 		workers[i] = (struct worker){ .run = run[kind], .seed = i + 1 };
 		threads[i] = rig_thread(run_worker, &workers[i]);
