@@ -51,7 +51,7 @@ struct explore_note {
 	int thread; /* -1: setup or finish */
 	uint32_t step;
 	bool important; /* the scenario's own words, or the violation */
-	char text[120];
+	char text[240];
 };
 
 #define EXPLORE_NOTES	 4096

@@ -20,7 +20,13 @@ struct block {
 	size_t state;
 };
 
+/* Where mappings of a run go, so that addresses in timelines and in choices of the library are always the same. */
+#define MAPS_BASE  ((char *)0x100000000000ul)
+#define MAPS_SIZE  (1ul << 40)
+#define MAPS_ALIGN (2ul << 20)
+
 static size_t used[ARENAS];
+static size_t maps_used;
 static size_t live;
 static unsigned current;
 static bool mapped;
@@ -47,6 +53,9 @@ void heap_reset(bool abandoned)
 	}
 	live = 0;
 	current = 0;
+	if (maps_used)
+		bug_on(munmap(MAPS_BASE, maps_used));
+	maps_used = 0;
 }
 
 void heap_use(unsigned n)
@@ -91,6 +100,8 @@ bool heap_is_freed(const void *p)
 
 void *__real_calloc(size_t n, size_t size);
 void __real_free(void *p);
+void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
@@ -152,6 +163,16 @@ void __wrap_free(void *p)
 	block_of(p)->state = FREED;
 	memset(p, 0x5a, block_of(p)->size);
 	live--;
+}
+
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	if (addr)
+		return __real_mmap(addr, len, prot, flags, fd, offset);
+	bug_on(len > MAPS_SIZE - maps_used);
+	addr = MAPS_BASE + maps_used;
+	maps_used += (len + MAPS_ALIGN - 1) & ~(MAPS_ALIGN - 1);
+	return __real_mmap(addr, len, prot, flags | MAP_FIXED, fd, offset);
 }
 
 void *heap_outside(size_t n, size_t size)

@@ -4,6 +4,7 @@
  * scenario's threads through the library; no fault threads; and the trace, which becomes lines of the timeline.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "mmu/base/trace.h"
 #include "mmu/host/fault_threads.h"
@@ -70,14 +71,24 @@ uint64_t trace_now(void)
 	return 0;
 }
 
+/* Addresses in hexadecimal, all else as it is counted. */
+static const char *number(char *text, uint64_t n)
+{
+	if (n >> 24 && ~n >> 24)
+		snprintf(text, 24, "%#llx", (unsigned long long)n);
+	else
+		snprintf(text, 24, "%lld", (long long)n);
+	return text;
+}
+
 void trace_emit_slow(enum trace_event event, uint64_t start_ns, uint64_t a, uint64_t b, uint64_t c)
 {
 	const struct trace_event_info *info = &trace_event_info[event];
+	char text[3][24];
 
 	(void)start_ns;
-	explore_trace("%s %s=%#llx %s=%lld %s=%lld", info->name, info->arg[0],
-		      (unsigned long long)a, info->arg[1], (long long)b, info->arg[2],
-		      (long long)c);
+	explore_trace("%s %s=%s %s=%s %s=%s", info->name, info->arg[0], number(text[0], a),
+		      info->arg[1], number(text[1], b), info->arg[2], number(text[2], c));
 }
 
 static unsigned mutant;

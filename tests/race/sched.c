@@ -226,7 +226,8 @@ void explore_point(enum explore_op op, void *object, void *other, const char *wh
 		th->op.op = op;
 		begin_wait(th, op, other);
 	}
-	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current))
+	/* A thread that spins on what nobody else touches must come to its end, too. */
+	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current) || step > STEPS_MAX)
 		coro_switch(&th->coro, &scheduler);
 	check_alive(object, what, where);
 	if (other)
@@ -305,20 +306,56 @@ static bool run_alone(void (*part)(void *))
 	return verdict == EXPLORE_PASS;
 }
 
+/* In small print: where a thread stands when another goes on. */
+static void note_stop(unsigned t)
+{
+	static const char *const verb[EXPLORE_OP_COUNT] = {
+		[EXPLORE_LOAD] = "reads",
+		[EXPLORE_STORE] = "writes",
+		[EXPLORE_RMW] = "changes",
+		[EXPLORE_LOCK] = "locks",
+		[EXPLORE_UNLOCK] = "unlocks",
+		[EXPLORE_SLEEP] = "goes on from",
+		[EXPLORE_WAKE] = "wakes or sleeps on",
+		[EXPLORE_READ_LOCK] = "locks for reading",
+		[EXPLORE_READ_UNLOCK] = "unlocks",
+		[EXPLORE_WRITE_LOCK] = "locks for writing",
+		[EXPLORE_WRITE_UNLOCK] = "unlocks",
+		[EXPLORE_RCU_LOCK] = "enters",
+		[EXPLORE_RCU_UNLOCK] = "leaves",
+		[EXPLORE_RCU_WAIT] = "has waited for",
+		[EXPLORE_FREE] = "frees",
+		[EXPLORE_NOTE] = "passes",
+	};
+	const struct sched_op *op = &threads[t].op;
+	const char *what = op->what[0] == '&' ? op->what + 1 : op->what;
+
+	if (!op->where[0]) /* a mark of the scenario, which says what it does */
+		return;
+	current = (int)t;
+	explore_trace("%s %s(), before it %s %s", sched_is_enabled(t) ? "stops in" : "waits in",
+		      op->where, verb[op->op], what);
+	current = -1;
+}
+
 static void describe_stuck(void)
 {
 	int n = snprintf(why, sizeof(why), "nobody can go on:");
 
 	for (unsigned t = 0; t < program->threads && n < (int)sizeof(why); t++)
-		if (!threads[t].finished)
+		if (!threads[t].finished) {
+			note_stop(t);
 			n += snprintf(why + n, sizeof(why) - (size_t)n, " %s in %s() at %s;",
 				      program->thread[t].name, threads[t].op.where,
 				      threads[t].op.what);
+		}
 	explore_say("DEADLOCK: %s", why);
 }
 
 static void run_threads(void)
 {
+	int last = -1;
+
 	for (;;) {
 		int next;
 
@@ -331,6 +368,9 @@ static void run_threads(void)
 		}
 		next = sched_choose();
 		if (next >= 0) {
+			if (last >= 0 && last != next && !threads[last].finished)
+				note_stop((unsigned)last);
+			last = next;
 			resume((unsigned)next);
 			continue;
 		}

@@ -61,13 +61,22 @@ void world_finish(void)
 	world_finish_unchecked();
 }
 
+static void say_read(const char *who, uint64_t page, uint64_t value)
+{
+	if (value == POOL_CANARY)
+		explore_say("%s reads from page %llu the pattern of freed frames", who,
+			    (unsigned long long)page);
+	else
+		explore_say("%s reads %llu from page %llu", who, (unsigned long long)value,
+			    (unsigned long long)page);
+}
+
 uint64_t host_load(const char *who, uint64_t page)
 {
 	uint64_t value = 0;
 
 	must(hostmm_read(world.mm, world_page(page), &value, sizeof(value)), "host load");
-	explore_say("%s reads %llu from page %llu", who, (unsigned long long)value,
-		    (unsigned long long)page);
+	say_read(who, page, value);
 	return value;
 }
 
@@ -83,8 +92,7 @@ uint64_t device_load(unsigned d, const char *who, uint64_t page)
 	uint64_t value = 0;
 
 	must(device_read(world.device[d], world_page(page), &value, sizeof(value)), "device load");
-	explore_say("%s reads %llu from page %llu", who, (unsigned long long)value,
-		    (unsigned long long)page);
+	say_read(who, page, value);
 	return value;
 }
 

@@ -181,9 +181,10 @@ static int start(struct mmu_notifier_range *range, unsigned flags)
 	mmu_notifier_range_init(range, MMU_NOTIFY_UNMAP, hostmm_subscriptions(world.mm),
 				world_page(0), world_page(1));
 	range->flags = flags;
+	explore_say("it calls invalidate_range_start(), which %s",
+		    flags ? "may block" : "must not block");
 	rc = mmu_notifier_invalidate_range_start(range);
-	explore_say("invalidate_range_start(%s): %s", flags ? "may block" : "must not block",
-		    rc ? "-EAGAIN" : "0");
+	explore_say("invalidate_range_start() returns %s", rc ? "-EAGAIN" : "0");
 	return rc;
 }
 
