@@ -3,6 +3,10 @@
 
 /* One a line, by row. */
 #define SCENARIOS(X)            \
+	X(explorer_two_locks)   \
+	X(explorer_lost_wake)   \
+	X(explorer_grace)       \
+	X(explorer_spin)        \
 	X(a1_store_order)       \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
