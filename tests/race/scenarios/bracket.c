@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Brackets of the primary: which changes are reported (A17, A21), over what range (A18), how long pages live inside (A19),
+ * Brackets of the primary: which changes are reported (A17), over what range (A18), how long pages live inside (A19),
  * in what order with the entries (A20), and how many flushes that costs (A26).
  */
 #include "mmu/host/hostmm_actors.h"
@@ -114,7 +114,7 @@ static void a18_device(void *ctx)
 
 const struct race_scenario a18_whole_range = {
 	.name = "a18-whole-range",
-	.rows = "A18 A17",
+	.rows = "A18 A17 M3",
 	.title = "A bracket covers all that may be touched",
 	.question = "How far must the range reach that start announces: over what is likely to change, or over all "
 		    "that the walk may touch? And may start be left out for those who only have the other callback?",
@@ -194,7 +194,7 @@ static void a19_finish(void *ctx)
 
 const struct race_scenario a19_page_lifetime = {
 	.name = "a19-page-lifetime",
-	.rows = "A19 A20",
+	.rows = "A19 A20 M24 M25",
 	.title = "A page cannot be freed before its readers have let go",
 	.question = "When may the primary drop its reference on the page: before it tells the device, or after? And "
 		    "does a look-up need a reference of its own?",
@@ -265,7 +265,7 @@ static void a20_finish(void *ctx)
 
 const struct race_scenario a20_after_clear = {
 	.name = "a20-after-clear",
-	.rows = "A20 A24",
+	.rows = "A20 A24 M1",
 	.title = "Tell after the entry is cleared, never after the new one is set",
 	.question = "Copy-on-write points an entry at a copy. Does it matter whether the device hears of it before or "
 		    "after the new entry stands, if it hears of it at once in any case?",

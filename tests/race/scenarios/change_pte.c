@@ -67,8 +67,8 @@ const struct race_scenario a22_change_now = {
 /* ---- M2: only if its bracket is the only one ---- */
 
 /*
- * A subscriber that keeps the frame of one page at hand, as a hypervisor does for a guest's APIC page: start drops it, and
- * change_pte takes the new one up at once, if the library says that it may.
+ * A subscriber that keeps the frame of one page at hand, as a hypervisor does for a guest's APIC page: start drops it,
+ * and change_pte takes the new one up at once, if the library says that it may.
  */
 static struct {
 	struct mmu_notifier mn;
@@ -157,7 +157,7 @@ static void m2_finish(void *ctx)
 
 const struct race_scenario m2_change_alone = {
 	.name = "m2-change-alone",
-	.rows = "A22",
+	.rows = "A22 M2",
 	.title = "change_pte beside another bracket",
 	.question = "change_pte tells the new frame, so a subscriber may use it at once, inside the bracket. Also if "
 		    "another bracket is open over the page?",

@@ -92,7 +92,7 @@ static void a23_finish(void *ctx)
 
 const struct race_scenario a23_async_fork = {
 	.name = "a23-async-fork",
-	.rows = "A23 A24 A30",
+	.rows = "A23 A24 A30 M30",
 	.title = "Fork beside a device that lets go later",
 	.question =
 		"A device on another node (XPMEM) maps a process's memory. To let go takes messages, so its "

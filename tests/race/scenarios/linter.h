@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Without the linter of mmu/notify: where the primary breaks its half of the contract, that speaks up before any harm is
- * done, and the scenario wants to show the harm. Between world_setup() and world_finish(). Owns what it has put aside.
+ * Without the linter of mmu/notify: where the primary breaks its half of the contract, that speaks up before any harm
+ * is done, and the scenario wants to show the harm. Between world_setup() and world_finish(). Owns what it puts aside.
  */
 #ifndef UMBRA_TESTS_RACE_SCENARIOS_LINTER_H
 #define UMBRA_TESTS_RACE_SCENARIOS_LINTER_H

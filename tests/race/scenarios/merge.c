@@ -52,7 +52,7 @@ static void a23_finish(void *ctx)
 
 const struct race_scenario a23_async_merge = {
 	.name = "a23-async-merge",
-	.rows = "A23 A24 A30",
+	.rows = "A23 A24 A30 M30",
 	.title = "Merging equal pages beside a device that lets go later",
 	.question = "KSM write-protects two pages, compares them, and lets both addresses have one frame. May a "
 		    "device that has one of them mapped writable note the invalidation and let go a little later?",

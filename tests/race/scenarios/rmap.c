@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* What the kernel does to a page by its reverse map: clean it for writeback, move it (A21); and the flush that must not wait (M21). */
+/* What is done to a page by its reverse map: clean it for writeback, move it (A21); a flush that may not wait (M21). */
 #include "tests/race/scenario.h"
 #include "tests/race/scenarios/linter.h"
 #include "tests/race/world.h"
@@ -164,7 +164,7 @@ static void m21_finish(void *ctx)
 
 const struct race_scenario m21_flush_unlocked = {
 	.name = "m21-flush-unlocked",
-	.rows = "A19 A24",
+	.rows = "A19 A24 M21",
 	.title = "Flush the TLB before the lock is dropped",
 	.question = "A secondary clears its entry under its lock, then flushes TLBs, which takes long. May it drop the "
 		    "lock in between, if it flushes before it returns?",
