@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A ring of the last events of the secondary MMU, under the names of KVM's tracepoints.
+ * A ring of the last events of the secondary MMU, under the names of KVM's tracepoints where KVM has them.
  * Owns the ring. Any thread may emit, without a lock; an exporter reads when the emitters rest. mmu/ never prints:
  * hv turns the ring into a file. Off costs one load. Knows nothing above mmu/base.
  */
@@ -12,20 +12,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* name, argument names; the first argument of every event is an address or a frame number, printed in hex */
-#define TRACE_EVENTS(X)                                  \
-	X(kvm_page_fault, "gpa", "write", "result")      \
-	X(kvm_mmu_set_spte, "gfn", "pages", "fn")        \
-	X(kvm_mmu_spte_write, "gfn", "pages", "fn")      \
-	X(kvm_unmap_hva_range, "start", "end", "event")  \
-	X(kvm_mmu_invalidate_end, "start", "end", "seq") \
-	X(kvm_mmu_zap, "gfn", "pages", "batches")        \
-	X(kvm_mmu_retry, "gfn", "pages", "seq")          \
-	X(kvm_exit, "gpa", "reason", "vcpu")             \
-	X(kvm_hypercall, "gfn", "op", "vcpu")            \
-	X(host_fault, "hva", "write", "result")          \
-	X(host_page_in, "hva", "pages", "result")        \
-	X(host_repoint, "page", "fn", "writable")
+/*
+ * Events that KVM has too bear the names of its tracepoints, the others begin with umbra_. Name and argument names;
+ * the first argument of every event is an address or a frame number, printed in hex.
+ */
+#define TRACE_EVENTS(X)                                   \
+	X(kvm_page_fault, "gpa", "write", "result")       \
+	X(kvm_mmu_set_spte, "gfn", "pages", "fn")         \
+	X(kvm_set_spte_hva, "gfn", "pages", "fn")         \
+	X(kvm_tdp_mmu_spte_changed, "gfn", "pages", "fn") \
+	X(kvm_unmap_hva_range, "start", "end", "event")   \
+	X(umbra_invalidate_end, "start", "end", "seq")    \
+	X(umbra_zap, "gfn", "pages", "batches")           \
+	X(umbra_retry, "gfn", "pages", "seq")             \
+	X(kvm_exit, "gpa", "reason", "vcpu")              \
+	X(kvm_hypercall, "gfn", "op", "vcpu")             \
+	X(umbra_host_fault, "hva", "write", "result")     \
+	X(umbra_page_in, "hva", "pages", "result")        \
+	X(umbra_repoint, "page", "fn", "writable")
 
 enum trace_event {
 #define TRACE_ENUM(name, a, b, c) TRACE_##name,

@@ -50,7 +50,7 @@ static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
 		lock_release(&chunk->lock);
 	}
 	rwlock_read_release(&mm->mmap_lock);
-	trace_span(host_fault, begin, addr, write, rc);
+	trace_span(umbra_host_fault, begin, addr, write, rc);
 	if (rc && r)
 		fail(mm, addr, -rc);
 }

@@ -106,7 +106,7 @@ static int page_in(struct region *r, uint64_t page, uint64_t end)
 		atomic_fetch_add_explicit(&r->pages_in, n, memory_order_relaxed);
 	}
 	cond_broadcast(&chunk->page_in_done);
-	trace_span(host_page_in, begin, r->start + (page << PAGE_SHIFT), n, rc);
+	trace_span(umbra_page_in, begin, r->start + (page << PAGE_SHIFT), n, rc);
 	return rc;
 }
 

@@ -234,7 +234,7 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 		} else {
 			run = 1;
 			rc = repoint_locked(view, page, fn, writable);
-			trace_instant(host_repoint, page, fn, writable);
+			trace_instant(umbra_repoint, page, fn, writable);
 		}
 		sync_fetch_add(&view->repoints, 1);
 	}

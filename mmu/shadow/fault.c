@@ -75,7 +75,7 @@ static int upgrade(struct shadow *sh, const struct fault *f, uint64_t old,
 	if (!ept_install(&sh->ept, f->gfn, old, spte_make_leaf(page->fn, true)))
 		return SHADOW_SPURIOUS;
 	count(&sh->upgrades, 1);
-	trace_instant(kvm_mmu_spte_write, f->gfn, 1, page->fn);
+	trace_instant(kvm_tdp_mmu_spte_changed, f->gfn, 1, page->fn);
 	return sh->ops->make_writable(f->slot->backend, f->gfn - f->slot->gfn, 1);
 }
 
@@ -237,7 +237,7 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 		if (rc != TRY_AGAIN && rc != -EAGAIN)
 			break;
 		count(&sh->retries, 1);
-		trace_instant(kvm_mmu_retry, gfn, 1, f.seq);
+		trace_instant(umbra_retry, gfn, 1, f.seq);
 		f.alone = true;
 		shadow_wait_retry(sh, gfn);
 	}

@@ -45,7 +45,7 @@ static void shadow_wrprotect(struct shadow *sh, const struct memslot *slot, gfn_
 		sh->ops->wrprotect(slot->backend, span.start - slot->gfn, span.end - span.start);
 	else
 		shadow_zap(sh, slot, span.start, span.end);
-	trace_instant(kvm_mmu_spte_write, span.start, span.end - span.start, FN_NONE);
+	trace_instant(kvm_tdp_mmu_spte_changed, span.start, span.end - span.start, FN_NONE);
 }
 
 /*
@@ -114,7 +114,7 @@ static void shadow_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 		bug_on(!sync_load(&sh->invalidate_in_progress));
 		sync_fetch_sub(&sh->invalidate_in_progress, 1);
 		rwlock_write_release(&sh->mmu_lock);
-		trace_instant(kvm_mmu_invalidate_end, range->start, range->end, seq + 1);
+		trace_instant(umbra_invalidate_end, range->start, range->end, seq + 1);
 	}
 	lock_acquire(&sh->mn_lock);
 	bug_on(!sh->mn_active);
@@ -145,7 +145,7 @@ static void repoint(struct shadow *sh, const struct memslot *slot, gfn_t gfn, hv
 		return;
 	}
 	count(&sh->repointed, 1);
-	trace_instant(kvm_mmu_set_spte, gfn, 1, fn);
+	trace_instant(kvm_set_spte_hva, gfn, 1, fn);
 }
 
 /* Read-only whatever @writable says, as in the kernel: a store faults, and finds the primary's entry as it is then. */

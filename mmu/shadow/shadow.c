@@ -79,7 +79,7 @@ void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t 
 		rwlock_write_acquire(&sh->mmu_lock);
 	count(&sh->zapped, span.count);
 	count(&sh->flushes, 1);
-	trace_span(kvm_mmu_zap, begin, span.start, span.end - span.start, span.count);
+	trace_span(umbra_zap, begin, span.start, span.end - span.start, span.count);
 }
 
 /*

@@ -331,7 +331,7 @@ UTEST(run, trace_opens_in_viewers, .init = setup, .fini = scratch_remove)
 {
 	static const char *const events[] = {
 		"kvm_page_fault",      "kvm_mmu_set_spte", "kvm_exit",
-		"kvm_unmap_hva_range", "kvm_mmu_zap",	   "kvm_mmu_invalidate_end",
+		"kvm_unmap_hva_range", "umbra_zap",	   "umbra_invalidate_end",
 	};
 	char *trace;
 

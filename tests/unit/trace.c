@@ -44,11 +44,11 @@ UTEST(trace, keeps_the_newest)
 
 	check_eq(trace_start(4), 0);
 	for (uint64_t i = 0; i < 10; i++)
-		trace_instant(kvm_mmu_zap, i, i + 1, i + 2);
+		trace_instant(umbra_zap, i, i + 1, i + 2);
 	check_eq(trace_for_each(look, &s), 0);
 	check(s.count == 10 && s.first == 0 && s.last == 9 && !s.mixed);
 	for (uint64_t i = 10; i < 100; i++)
-		trace_instant(kvm_mmu_zap, i, i + 1, i + 2);
+		trace_instant(umbra_zap, i, i + 1, i + 2);
 	s = (struct seen){ .count = 0 };
 	check_eq(trace_for_each(look, &s), 84);
 	check(s.count == 16 && s.first == 84 && s.last == 99 && !s.mixed);
@@ -93,7 +93,7 @@ static atomic_bool stop;
 static void *emit(void *arg)
 {
 	for (uint64_t i = 0; !atomic_load_explicit(&stop, memory_order_relaxed); i++)
-		trace_instant(kvm_mmu_zap, i, i + 1, i + 2);
+		trace_instant(umbra_zap, i, i + 1, i + 2);
 	return arg;
 }
 
@@ -136,9 +136,9 @@ UTEST(trace, tells_the_story_of_a_fault)
 	trace_stop();
 	check_eq(n[TRACE_kvm_page_fault], 1);
 	check_eq(n[TRACE_kvm_mmu_set_spte], 1);
-	check_eq(n[TRACE_host_page_in], 1);
+	check_eq(n[TRACE_umbra_page_in], 1);
 	check_eq(n[TRACE_kvm_unmap_hva_range], 1);
-	check_eq(n[TRACE_kvm_mmu_zap], 1);
-	check_eq(n[TRACE_kvm_mmu_invalidate_end], 1);
+	check_eq(n[TRACE_umbra_zap], 1);
+	check_eq(n[TRACE_umbra_invalidate_end], 1);
 	rig_down(&r);
 }
