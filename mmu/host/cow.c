@@ -57,6 +57,8 @@ void bracket_repoint(struct mmu_notifier_range *range, struct region *r, uint64_
 void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn)
 {
 	hpte_hide(r, page, page + 1);
+	/* Before the copy: what a TLB-only device stores after it would be lost. */
+	hpte_tell_tlbs(r, page, page + 1);
 	pool_copy(r->pool, fn, hpte_fn(sync_load(&r->hpte[page])));
 	bracket_repoint(range, r, page, fn);
 }

@@ -19,7 +19,6 @@ struct churn {
 	struct rig r;
 	struct device *dev;
 	atomic_bool stop;
-	bool stays; /* pages do not move */
 	/* Of words BY_DEVICE and BY_HOST, and of what the pager gives: not below the last store that returned. */
 	_Atomic uint64_t floor[PAGES][2];
 	_Atomic uint64_t adds;
@@ -131,7 +130,7 @@ static void change(struct churn *c, uint64_t *seed)
 	uint64_t page = rig_random(seed) % PAGES, n = 1 + rig_random(seed) % (PAGES - page);
 	hva_t start = rig_hva(&c->r, page), end = rig_hva(&c->r, page + n);
 
-	switch (rig_random(seed) % (c->stays ? 2 : 4)) {
+	switch (rig_random(seed) % 4) {
 	case 0:
 		expect(!hostmm_zap(c->r.mm, start, end));
 		break;
@@ -146,7 +145,7 @@ static void change(struct churn *c, uint64_t *seed)
 	}
 }
 
-static void keep_contents(const char *profile, bool stays)
+static void keep_contents(const char *profile)
 {
 	void *(*const role[])(void *) = { device_writes, host_writes, device_reads,
 					  host_reads,	 device_adds, device_adds };
@@ -157,7 +156,6 @@ static void keep_contents(const char *profile, bool stays)
 	double until;
 
 	up(&c, profile, NULL);
-	c.stays = stays;
 	for (unsigned i = 0; i < roles; i++)
 		t[i] = rig_thread(role[i], &c);
 	until = rig_now() + rig_seconds(0.3);
@@ -178,33 +176,32 @@ static void keep_contents(const char *profile, bool stays)
 
 UTEST(device_churn, kvm_keeps_every_store)
 {
-	keep_contents("kvm", false);
+	keep_contents("kvm");
 }
 
 UTEST(device_churn, gru_keeps_every_store)
 {
-	keep_contents("gru", false);
+	keep_contents("gru");
 }
 
 UTEST(device_churn, gru_coarse_keeps_every_store)
 {
-	keep_contents("gru-coarse", false);
+	keep_contents("gru-coarse");
 }
 
 UTEST(device_churn, xpmem_keeps_every_store)
 {
-	keep_contents("xpmem", false);
+	keep_contents("xpmem");
 }
 
 UTEST(device_churn, hmm_keeps_every_store)
 {
-	keep_contents("hmm", false);
+	keep_contents("hmm");
 }
 
-/* bracket_move() copies a page before it tells TLBs without tables to let go: what they store meanwhile is lost. */
 UTEST(device_churn, ats_4k_keeps_every_store)
 {
-	keep_contents("ats-4k", true);
+	keep_contents("ats-4k");
 }
 
 /* ---- Discard: what comes back is what the pager has by then ---- */
