@@ -50,7 +50,8 @@ int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool wri
  * view_make_writable - drop the write protection of pages that view_map() or view_wrprotect() left read-only.
  * view_wrprotect - on return no thread can write the pages; reads go on. Kernel: change_protection() and its flush.
  * view_zap - on return the pages reach nothing, and no thread has a translation left. Kernel: zap_page_range().
- * A zap or wrprotect that the system refuses is not survivable and ends in bug_report().
+ * Pages that the system cannot protect are zapped instead: their next access of any kind faults. A zap that it refuses
+ * is not survivable and ends in bug_report().
  */
 int view_make_writable(struct view *view, uint64_t page, uint64_t n);
 void view_wrprotect(struct view *view, uint64_t page, uint64_t n);

@@ -39,7 +39,10 @@ static inline gfn_t memslot_end(const struct memslot *slot)
 int slots_init(struct slots *slots);
 void slots_fini(struct slots *slots);
 
-/* slots_get - the slots of now. RCU section or slots_lock held. */
+/*
+ * slots_get - the slots of now. Inside an RCU section, under slots_lock, or while shadow's mn_active is not 0: slots are
+ * not replaced while a bracket is open (M9).
+ */
 const struct memslots *slots_get(struct slots *slots);
 
 /* memslots_find - the slot with @gfn, in O(log n), or NULL. */

@@ -15,7 +15,8 @@ struct window_opts {
 	unsigned fault_threads; /* as many as vCPUs: then no fault waits for another's page-in */
 	/*
 	 * optional. An access cannot be resolved (@error: as shadow_fault()), or a fault thread died (@gpa is GPA_NONE).
-	 * All views are shut when it returns: waiting and later accesses fail. Called on a fault thread, once an event.
+	 * Called on a fault thread, once an event, before all views are shut: an access that fails because they are finds
+	 * the reason stated. Once it has returned, waiting and later accesses fail.
 	 */
 	void (*fatal)(void *ctx, gpa_t gpa, bool write, int error);
 	void *fatal_ctx;
