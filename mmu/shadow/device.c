@@ -164,14 +164,15 @@ static int reach(struct device *dev, hva_t addr, bool write, char **at)
 		dev->stats.hits++;
 	else
 		dev->stats.misses++;
-	for (; !e; e = tlb_find(dev, page, write)) {
-		if (walk(dev, page, write))
-			continue;
-		dev->stats.faults++;
-		rc = is_shadowed(dev) ? device_shadow_fault(dev, page, write)
-				      : device_host_fault(dev, page, write);
-		if (rc)
-			return rc;
+	while (!e) {
+		if (!walk(dev, page, write)) {
+			dev->stats.faults++;
+			rc = is_shadowed(dev) ? device_shadow_fault(dev, page, write)
+					      : device_host_fault(dev, page, write);
+			if (rc)
+				return rc;
+		}
+		e = tlb_find(dev, page, write);
 	}
 	*at = (char *)pool_direct(hostmm_pool(dev->mm), e->fn) + (addr & ~PAGE_MASK);
 	return 0;
