@@ -35,10 +35,12 @@ static unsigned count_dir(const char *path)
 	return n;
 }
 
-static bool is_shared_memory(const char *map)
+/* "START-END rwxs ...": the pool is a file without a name, so only the letter tells. */
+static bool is_shared(const char *map)
 {
-	return strstr(map, "/memfd:") || strstr(map, "/dev/shm/umbra") || strstr(map, "/dev/kvm") ||
-	       strstr(map, "anon_inode:");
+	const char *perms = strchr(map, ' ');
+
+	return perms && strlen(perms) > 4 && perms[4] == 's';
 }
 
 static void count_maps(struct leak_snapshot *s)
@@ -51,7 +53,7 @@ static void count_maps(struct leak_snapshot *s)
 	if (!f)
 		return;
 	while (fgets(line, sizeof(line), f)) {
-		if (is_shared_memory(line))
+		if (is_shared(line))
 			s->shared_maps++;
 		else if (!strchr(line, '/') && !strchr(line, '['))
 			s->anon_maps++;

@@ -14,8 +14,7 @@
 struct leak_snapshot {
 	unsigned fds;
 	unsigned threads;
-	unsigned
-		shared_maps; /* VMAs of files that are memory: memfd, /dev/shm, /dev/kvm, anon inodes */
+	unsigned shared_maps; /* VMAs mapped MAP_SHARED: the pool, its views, /dev/kvm */
 	unsigned anon_maps; /* all other unnamed VMAs; the C library keeps stacks and arenas here */
 	unsigned shm_names;
 };
