@@ -76,7 +76,10 @@ struct rig {
 	atomic_int window_error, host_error;
 };
 
-/* Build it, or skip the test where userfaultfd may not be used. rig_down() checks that nothing is left in use. */
+/*
+ * Build it, or skip the test where userfaultfd may not be used. rig_down() checks that nothing is left in use; it does
+ * nothing for a rig that was skipped or never built.
+ */
 void rig_up(struct rig *r, const struct rig_opts *opts);
 void rig_down(struct rig *r);
 
