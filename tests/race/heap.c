@@ -58,9 +58,9 @@ void heap_reset(bool abandoned)
 	maps_used = 0;
 }
 
-void heap_use(unsigned n)
+void heap_use(unsigned arena)
 {
-	current = n;
+	current = arena;
 }
 
 size_t heap_live(void)

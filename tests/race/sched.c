@@ -192,7 +192,7 @@ static void check_alive(void *object, const char *what, const char *where)
 /* The first half of a sleep or a grace period happens at once; the rest when the scheduler lets it. */
 static void begin_wait(struct thread *th, enum explore_op op, void *other)
 {
-	if (op == EXPLORE_SLEEP) {
+	if (op == EXPLORE_SLEEP && other) { /* with a lock, always */
 		((struct lock *)other)->holder = NULL;
 		th->asleep = true;
 	}
