@@ -3,6 +3,8 @@
 
 #include <stdarg.h>
 
+#include "hv/json.h"
+
 static const char *const verdict_names[] = {
 	[DOCTOR_OK] = "ok",
 	[DOCTOR_DEGRADED] = "degraded",
@@ -66,22 +68,6 @@ static void print_table(FILE *out, const struct doctor_report *r)
 		fprintf(out, "\nGuests run here.\n");
 }
 
-static void print_json_string(FILE *out, const char *s)
-{
-	fputc('"', out);
-	for (; *s; s++) {
-		unsigned char c = (unsigned char)*s;
-
-		if (c == '"' || c == '\\')
-			fprintf(out, "\\%c", c);
-		else if (c < ' ')
-			fprintf(out, "\\u%04x", c);
-		else
-			fputc(c, out);
-	}
-	fputc('"', out);
-}
-
 static void print_json(FILE *out, const struct doctor_report *r)
 {
 	fprintf(out, "{\"can_run\": %s, \"findings\": [",
@@ -92,9 +78,9 @@ static void print_json(FILE *out, const struct doctor_report *r)
 		fprintf(out,
 			"%s\n  {\"id\": \"%s\", \"verdict\": \"%s\", \"found\": ", i ? "," : "",
 			f->id, verdict_names[f->verdict]);
-		print_json_string(out, f->found);
+		json_put_string(out, f->found);
 		fprintf(out, ", \"fix\": ");
-		print_json_string(out, f->fix);
+		json_put_string(out, f->fix);
 		fputc('}', out);
 	}
 	fprintf(out, "\n]}\n");

@@ -50,6 +50,11 @@ static int check_needs(int kvm, struct why *w)
 {
 	int version = kvmio(kvm, KVM_GET_API_VERSION, 0);
 
+	if (version < 0)
+		return why_fail(w, -ENODEV,
+				"/dev/kvm is not KVM (KVM_GET_API_VERSION: %s): load kvm_intel or "
+				"kvm_amd, and remove what stands in its place",
+				strerror(-version));
 	if (version != KVM_API_VERSION)
 		return why_fail(w, -ENOSYS,
 				"/dev/kvm speaks API version %d, umbra %d: use a newer kernel",

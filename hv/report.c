@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <unistd.h>
 
+#include "hv/json.h"
 #include "hv/log.h"
 #include "hv/machine.h"
 #include "hv/ram.h"
@@ -43,10 +44,8 @@ static void stats_json(const struct machine *m, const struct report *r, const st
 		{ "host_increments", r->host_increments },
 	};
 
-	fprintf(stderr, "{\"model\":\"");
-	for (const char *c = m->model; *c; c++)
-		fprintf(stderr, *c == '"' || *c == '\\' ? "\\%c" : "%c", *c);
-	fprintf(stderr, "\"");
+	fprintf(stderr, "{\"model\":");
+	json_put_string(stderr, m->model);
 	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
 		fprintf(stderr, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
 	fprintf(stderr, "}\n");

@@ -526,7 +526,9 @@ int vm_run(const struct machine *m, const struct vm_opts *o)
 		return VM_HOST_FAILED;
 	}
 	bug_set_handler(on_bug);
-	signal(SIGPIPE, SIG_IGN); /* a console that goes away is an error to report, not a death */
+	/* A console that goes away and a file that may not grow are errors to report, not deaths. */
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
 
 	err = start_trace(vm, &w);
 	if (!err)

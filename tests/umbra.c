@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/kvm.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -178,7 +180,13 @@ void umbra_inject(const char *rules)
 
 void need_kvm(void)
 {
-	skip_if(access("/dev/kvm", R_OK | W_OK), "no access to /dev/kvm");
+	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	int version = kvm < 0 ? -1 : ioctl(kvm, KVM_GET_API_VERSION, 0);
+
+	if (kvm >= 0)
+		close(kvm);
+	skip_if(kvm < 0, "no access to /dev/kvm");
+	skip_if(version != KVM_API_VERSION, "/dev/kvm is not KVM");
 	skip_if(access("/dev/userfaultfd", R_OK | W_OK) && geteuid(),
 		"no permission for userfaultfd");
 }

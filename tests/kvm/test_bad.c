@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/kvm.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -295,6 +296,17 @@ UTEST(bad, no_kvm, .init = scratch_make, .fini = fini)
 	umbra_inject("open:/dev/kvm:EACCES");
 	check_last(umbra("run configs/hello.dts"), 125,
 		   "/dev/kvm: Permission denied: run as root or join the group kvm");
+}
+
+/* A file of that name that is no KVM, as some containers have it. */
+UTEST(bad, kvm_that_is_no_kvm, .init = setup, .fini = fini)
+{
+	char rule[64];
+
+	snprintf(rule, sizeof(rule), "ioctl@%#x:ENOTTY", KVM_GET_API_VERSION);
+	umbra_inject(rule);
+	check_last(umbra("run configs/hello.dts"), 125,
+		   "vm: kvm: /dev/kvm is not KVM (KVM_GET_API_VERSION: Inappropriate ioctl");
 }
 
 UTEST(bad, no_userfaultfd, .init = scratch_make, .fini = fini)

@@ -399,3 +399,12 @@ UTEST(run, console_that_goes_away, .init = need_kvm)
 	umbra_ended(125);
 	umbra_said_err("console: stop: standard output: No space left on device");
 }
+
+/* The pool counts as a file, too: SIGXFSZ must not be the answer. stderr is a pipe here, and may grow. */
+UTEST(run, files_that_may_not_grow, .init = need_kvm)
+{
+	umbra_under("sh -c '(ulimit -f 0; \"$0\" \"$@\" 2>&1; echo status $?) | cat >&2'",
+		    "run configs/hello.dts");
+	umbra_said_err("no memory pool of 36 MiB: File too large");
+	umbra_said_err("status 125\n");
+}
