@@ -45,6 +45,7 @@ void explore_point(enum explore_op op, void *object, void *other, const char *wh
 
 /* An identity for the running thread, never NULL. */
 void *explore_self(void);
+uint64_t explore_self_bit(void); /* the same as one bit of 64 */
 
 struct lock {
 	void *holder;
@@ -57,6 +58,8 @@ struct cond {
 struct rwlock {
 	void *writer;
 	unsigned readers;
+	uint64_t
+		who; /* bit n: thread n reads. The real one lets a waiting writer go first: a reader must not recurse */
 };
 
 static inline void lock_init(struct lock *l)
@@ -128,6 +131,7 @@ static inline void rwlock_init(struct rwlock *l)
 {
 	l->writer = NULL;
 	l->readers = 0;
+	l->who = 0;
 }
 
 static inline void rwlock_fini(struct rwlock *l)
@@ -149,12 +153,15 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
 	bug_on(op != EXPLORE_WRITE_UNLOCK && rwlock_is_held_write(l));
 	bug_on(op == EXPLORE_WRITE_UNLOCK && !rwlock_is_held_write(l));
 	bug_on(op == EXPLORE_READ_UNLOCK && !l->readers);
+	bug_on(op == EXPLORE_READ_LOCK && (l->who & explore_self_bit()));
 	explore_point(op, l, NULL, what, where);
-	if (op == EXPLORE_READ_LOCK)
+	if (op == EXPLORE_READ_LOCK) {
 		l->readers++;
-	else if (op == EXPLORE_READ_UNLOCK)
+		l->who |= explore_self_bit();
+	} else if (op == EXPLORE_READ_UNLOCK) {
 		l->readers--;
-	else
+		l->who &= ~explore_self_bit();
+	} else
 		l->writer = op == EXPLORE_WRITE_LOCK ? explore_self() : NULL;
 }
 

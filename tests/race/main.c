@@ -11,7 +11,6 @@
 #include "tests/race/scenario.h"
 #include "tests/race/selftest.h"
 
-#define DEFAULT_BOUND	  3u
 #define SELFTEST_PROGRAMS 300u
 #define DEFAULT_SCHEDULES 3000000u
 
@@ -22,6 +21,7 @@ static const char help[] =
 	"       umbra-race run NAME... [OPTION]...\n"
 	"       umbra-race all [OPTION]...\n"
 	"       umbra-race selftest\n"
+	"       umbra-race doc DIR\n"
 	"\n"
 	"Run the threads of a scenario, which call the real library, under every schedule.\n"
 	"\n"
@@ -44,18 +44,7 @@ struct args {
 	struct explore_limits limits;
 };
 
-static unsigned current_variant;
 static const struct race_scenario *current_scenario;
-
-unsigned race_variant(void)
-{
-	return current_variant;
-}
-
-bool race_variant_is(const char *name)
-{
-	return !strcmp(current_scenario->variant[current_variant].name, name);
-}
 
 static const char *const expect_name[] = { "none", "pass", "violation", "deadlock", "pending" };
 
@@ -146,20 +135,15 @@ static bool run_variant(const struct args *a, unsigned n)
 	enum race_expect found;
 	double seconds;
 
-	current_variant = n;
 	if (v->expect == RACE_PENDING) {
 		memset(&r, 0, sizeof(r));
 		print_row(a, v, RACE_PENDING, &r, 0);
 		return true;
 	}
-	limits.bound = a->bound			 ? a->bound
-		       : current_scenario->bound ? current_scenario->bound
-						 : DEFAULT_BOUND;
-	explore_set_mutant(a->mutant ? a->mutant : v->mutant);
+	limits.bound = a->bound;
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	progress_start = start;
-	explore(&current_scenario->program, &limits, &r);
-	explore_set_mutant(0);
+	race_explore(current_scenario, n, a->mutant, &limits, &r);
 	seconds = seconds_since(&start);
 	if (seconds > 2 && isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
@@ -338,6 +322,8 @@ int main(int argc, char **argv)
 		return list();
 	if (!strcmp(command, "all") && optind == argc)
 		return run(&a, NULL, 0);
+	if (!strcmp(command, "doc") && optind + 1 == argc)
+		return race_document(argv[optind]) ? EXIT_UNEXPECTED : EXIT_AS_EXPECTED;
 	if (!strcmp(command, "selftest") && optind == argc)
 		return selftest(SELFTEST_PROGRAMS, a.limits.seed) ? EXIT_AS_EXPECTED
 								  : EXIT_UNEXPECTED;

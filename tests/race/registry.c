@@ -3,10 +3,6 @@
 
 /* One a line, by row. */
 #define SCENARIOS(X)            \
-	X(explorer_two_locks)   \
-	X(explorer_lost_wake)   \
-	X(explorer_grace)       \
-	X(explorer_spin)        \
 	X(a1_store_order)       \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
@@ -45,7 +41,11 @@
 	X(m21_flush_unlocked)   \
 	X(pending_huge)         \
 	X(pending_mutants)      \
-	X(pending_truncate)
+	X(pending_truncate)     \
+	X(explorer_two_locks)   \
+	X(explorer_lost_wake)   \
+	X(explorer_grace)       \
+	X(explorer_spin)
 
 #define DECLARE(name) extern const struct race_scenario name;
 SCENARIOS(DECLARE)

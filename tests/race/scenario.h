@@ -38,6 +38,17 @@ struct race_scenario {
 	unsigned bound; /* preemptions; 0: the default, 3 */
 };
 
+/*
+ * race_explore - explore variant @n of @s under @limits (bound 0: the scenario's own, or 3), with switch @mutant on
+ * instead of the variant's if it is not 0. A failing schedule is replayed; if that does not fail alike, the
+ * verdict is a violation that says so. The timeline is that of the failing run.
+ */
+void race_explore(const struct race_scenario *s, unsigned n, unsigned mutant,
+		  const struct explore_limits *limits, struct explore_result *r);
+
+/* race_document - write docs/races.md and its pictures below @dir. 0 or -errno, having said why. */
+int race_document(const char *dir);
+
 /* The variant that runs, by index and by name. */
 unsigned race_variant(void);
 bool race_variant_is(const char *name);

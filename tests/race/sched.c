@@ -138,6 +138,11 @@ void *explore_self(void)
 	return current >= 0 ? (void *)&threads[current] : (void *)&scheduler;
 }
 
+uint64_t explore_self_bit(void)
+{
+	return (uint64_t)1 << (current + 1);
+}
+
 bool explore_is_freed(const void *p)
 {
 	return heap_is_freed(p);
@@ -242,7 +247,7 @@ void explore_point(enum explore_op op, void *object, void *other, const char *wh
 
 void explore_mark(void *object, const char *what)
 {
-	explore_point(EXPLORE_STORE, object, NULL, what, "");
+	explore_point(EXPLORE_STORE, object, NULL, what, "scenario");
 }
 
 void explore_rcu(enum explore_op op, const char *where)
@@ -341,13 +346,15 @@ static void note_stop(unsigned t)
 static void describe_stuck(void)
 {
 	int n = snprintf(why, sizeof(why), "nobody can go on:");
+	bool first = true;
 
 	for (unsigned t = 0; t < program->threads && n < (int)sizeof(why); t++)
 		if (!threads[t].finished) {
 			note_stop(t);
-			n += snprintf(why + n, sizeof(why) - (size_t)n, " %s in %s() at %s;",
-				      program->thread[t].name, threads[t].op.where,
-				      threads[t].op.what);
+			n += snprintf(why + n, sizeof(why) - (size_t)n, "%s %s in %s() at %s",
+				      first ? "" : ";", program->thread[t].name,
+				      threads[t].op.where, threads[t].op.what);
+			first = false;
 		}
 	explore_say("DEADLOCK: %s", why);
 }

@@ -56,7 +56,7 @@ static void backwards(void *ctx)
 
 const struct race_scenario explorer_two_locks = {
 	.name = "explorer-two-locks",
-	.rows = "-",
+	.rows = "explorer",
 	.title = "Two locks in two orders",
 	.question = "Does the explorer find the deadlock that every textbook has?",
 	.lesson = "Each holds what the other waits for.",
@@ -98,7 +98,7 @@ static void waker(void *ctx)
 
 const struct race_scenario explorer_lost_wake = {
 	.name = "explorer-lost-wake",
-	.rows = "-",
+	.rows = "explorer",
 	.title = "A wake-up that nobody hears",
 	.question = "Does the explorer find a lost wake-up?",
 	.lesson = "The wake came between the look and the sleep.",
@@ -137,7 +137,7 @@ static void replacer(void *ctx)
 
 const struct race_scenario explorer_grace = {
 	.name = "explorer-grace",
-	.rows = "-",
+	.rows = "explorer",
 	.title = "Freed too early",
 	.question = "Does the explorer find a use after free, and know a grace period?",
 	.lesson =
@@ -162,7 +162,7 @@ static void spinner(void *ctx)
 
 const struct race_scenario explorer_spin = {
 	.name = "explorer-spin",
-	.rows = "-",
+	.rows = "explorer",
 	.title = "A loop that only others can end",
 	.question = "Does the explorer tell a thread that spins without end from one that sleeps?",
 	.lesson =
