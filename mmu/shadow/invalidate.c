@@ -48,6 +48,22 @@ static void shadow_wrprotect(struct shadow *sh, const struct memslot *slot, gfn_
 	trace_instant(kvm_tdp_mmu_spte_changed, span.start, span.end - span.start, FN_NONE);
 }
 
+static void zap_lock(struct shadow *sh)
+{
+	if (mutant(5)) /* as a reader: beside those who install */
+		rwlock_read_acquire(&sh->mmu_lock);
+	else
+		rwlock_write_acquire(&sh->mmu_lock);
+}
+
+static void zap_unlock(struct shadow *sh)
+{
+	if (mutant(5))
+		rwlock_read_release(&sh->mmu_lock);
+	else
+		rwlock_write_release(&sh->mmu_lock);
+}
+
 /*
  * What a fault and a bracket may do to each other; the four ways to overlap (semantics B "KVM retry"):
  *
@@ -75,7 +91,7 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 		if (!slot_gfns(&all->slot[i], range, &gfn, &end))
 			continue;
 		if (!locked)
-			rwlock_write_acquire(&sh->mmu_lock);
+			zap_lock(sh);
 		invalidate_begin(sh, gfn, end, !locked);
 		locked = true;
 		if (range->event == MMU_NOTIFY_CHANGE)
@@ -84,7 +100,7 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 			shadow_zap(sh, &all->slot[i], gfn, end);
 	}
 	if (locked) {
-		rwlock_write_release(&sh->mmu_lock);
+		zap_unlock(sh);
 		count(&sh->invalidations, 1);
 		trace_instant(kvm_unmap_hva_range, range->start, range->end, range->event);
 	}

@@ -28,6 +28,7 @@
 	X(a37_publish)          \
 	X(a38_insert)           \
 	X(m2_change_alone)      \
+	X(m5_writer_step)       \
 	X(m7_prefetch)          \
 	X(m8_early_retry)       \
 	X(m9_slot_swap)         \

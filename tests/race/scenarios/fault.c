@@ -107,6 +107,36 @@ const struct race_scenario a32_begin_retry = {
 	},
 };
 
+/* ---- Reader or writer ---- */
+
+static void m5_setup(void *ctx)
+{
+	(void)ctx;
+	begin(1, "kvm");
+}
+
+const struct race_scenario m5_writer_step = {
+	.name = "m5-writer-step",
+	.rows = "M5",
+	.title = "A zap by somebody who only shares the lock",
+	.question = "Faults install entries holding mmu_lock shared, many at a time; zaps hold it alone. Entries change "
+		    "by atomic operations only. May a zap then share the lock, too?",
+	.lesson = "Between the check that admits an install and the install itself lies nothing but the lock. A zap "
+		  "that shares it slips in between, finds no entry yet, and the page is freed under the one that "
+		  "comes a moment later.",
+	.variant = {
+		{ "alone", RACE_PASS, 0, "Who zaps holds mmu_lock for writing." },
+		{ "M5", RACE_VIOLATION, 5,
+		  "Who zaps holds it for reading, as the fault path did that reclaimed pages (47b0c2e4c220)." },
+	},
+	.program = {
+		.setup = m5_setup,
+		.finish = look_again,
+		.threads = 2,
+		.thread = { { "kernel: moves page 0", a32_kernel }, { "guest: loads page 0", a32_device } },
+	},
+};
+
 /* ---- Neighbours ---- */
 
 static void m7_setup(void *ctx)
