@@ -29,6 +29,7 @@
 	X(a38_insert)           \
 	X(m2_change_alone)      \
 	X(m5_writer_step)       \
+	X(m6_wide_snapshot)     \
 	X(m7_prefetch)          \
 	X(m8_early_retry)       \
 	X(m9_slot_swap)         \
@@ -40,6 +41,7 @@
 	X(m16_entry_store)      \
 	X(m17_mmio)             \
 	X(m21_flush_unlocked)   \
+	X(pending_clean)        \
 	X(pending_huge)         \
 	X(pending_mutants)      \
 	X(pending_truncate)     \

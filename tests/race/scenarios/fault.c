@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* The fault path against brackets: when may what a lookup found be installed? */
 #include "mmu/host/hostmm_actors.h"
+#include "mmu/shadow/shadow_priv.h"
 #include "tests/race/scenario.h"
 #include "tests/race/world.h"
 
@@ -115,6 +116,13 @@ static void m5_setup(void *ctx)
 	begin(1, "kvm");
 }
 
+static void m5_guest(void *ctx)
+{
+	(void)ctx;
+	explore_say("the guest touches page 0, which it has not mapped");
+	read_version("the guest", 0);
+}
+
 const struct race_scenario m5_writer_step = {
 	.name = "m5-writer-step",
 	.rows = "M5",
@@ -133,7 +141,36 @@ const struct race_scenario m5_writer_step = {
 		.setup = m5_setup,
 		.finish = look_again,
 		.threads = 2,
-		.thread = { { "kernel: moves page 0", a32_kernel }, { "guest: loads page 0", a32_device } },
+		.thread = { { "kernel: moves page 0", a32_kernel }, { "guest: loads page 0", m5_guest } },
+	},
+};
+
+/* ---- A sequence that has come far ---- */
+
+static void m6_setup(void *ctx)
+{
+	(void)ctx;
+	begin(1, "kvm");
+	sync_store(&device_get_shadow(world.device[0])->invalidate_seq, (1UL << 31) - 1);
+}
+
+const struct race_scenario m6_wide_snapshot = {
+	.name = "m6-wide-snapshot",
+	.rows = "A32 M6",
+	.title = "A guest that has run for long",
+	.question = "The sequence counts invalidations in 64 bits. A fault needs to know only whether it has moved. Is a "
+		    "snapshot of 32 bits enough?",
+	.lesson = "After 2^31 invalidations the snapshot, extended with its sign, equals the sequence never again: each "
+		  "fault retries for ever, and the vCPU hangs.",
+	.variant = {
+		{ "64-bits", RACE_PASS, 0, "The snapshot is as wide as the sequence." },
+		{ "M6", RACE_DEADLOCK, 6, "The snapshot is an int (82d811ff5665)." },
+	},
+	.program = {
+		.setup = m6_setup,
+		.finish = look_again,
+		.threads = 2,
+		.thread = { { "kernel: moves page 0", a32_kernel }, { "guest: loads page 0", m5_guest } },
 	},
 };
 
