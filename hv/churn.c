@@ -12,6 +12,7 @@
 #include "hv/machine.h"
 #include "hv/ram.h"
 #include "hv/store.h"
+#include "hv/thread.h"
 #include "hv/vm.h"
 
 /* Host threads stay on the first pages of the region, where guests by default do the same. */
@@ -19,38 +20,65 @@
 
 #define REASON_WAIT_NS 1000000000ull
 
+/*
+ * Locks used to protect members:
+ *	I	immutable once the thread runs
+ *	x	the thread itself, others after the join
+ *	o	who starts and joins
+ */
 struct churn_thread {
-	struct churn *churn;
-	void (*main)(struct churn_thread *self);
-	unsigned id;
-	pthread_t thread;
-	uint64_t done; /* increments, or changes; read after the join */
+	struct churn *churn;			 /* [I] */
+	void (*main)(struct churn_thread *self); /* [I] */
+	unsigned id;				 /* [I] */
+	pthread_t thread;			 /* [o] */
+	sigjmp_buf lost;			 /* [x] */
+	uint64_t done;				 /* [x] increments, or changes */
 };
 
+/*
+ * Locks used to protect members:
+ *	I	immutable once the first thread runs
+ *	o	who starts and joins
+ *	s	synchronises itself: see the type. The pages of the views are guest/abi.h's
+ */
 struct churn {
-	const struct machine *m;
-	struct ram *ram;
-	struct stamp_store *stamps;
-	struct stop *stop, *finish;
-	uint64_t pages;		/* of /work */
-	_Atomic uint64_t *work; /* host view of /work */
-	struct board *board;	/* host view, or NULL */
-	unsigned nthreads;
+	const struct machine *m;    /* [I] */
+	struct ram *ram;	    /* [s] */
+	struct stamp_store *stamps; /* [s] NULL: /work has none */
+	struct stop *stop, *finish; /* [s] */
+	uint64_t pages;		    /* [I] of /work */
+	_Atomic uint64_t *work;	    /* [I] host view of /work */
+	struct board *board;	    /* [I] host view, or NULL */
+	unsigned nthreads;	    /* [o] */
 	struct churn_thread thread[MACHINE_MAX_THREADS + 1];
 };
 
-/* Memory that was shut under a host thread ends the thread, not the process: vm.c says why it was shut. */
-static _Thread_local sigjmp_buf *lost_memory;
-static struct sigaction old_segv;
+/* This thread, while an access of its own to a view may meet memory that was shut. */
+static _Thread_local struct churn_thread *self_or_null;
+static struct sigaction old_segv; /* immutable while any of these threads runs */
 
+static bool is_within(const void *at, const void *start, uint64_t size)
+{
+	return start && (uintptr_t)at - (uintptr_t)start < size;
+}
+
+/*
+ * Memory that was shut under a host thread ends the thread, not the process: vm.c says why it was shut. Any other
+ * address is somebody else's.
+ */
 static void on_segv(int signal, siginfo_t *info, void *context)
 {
-	(void)info;
-	(void)context;
-	if (lost_memory)
-		siglongjmp(*lost_memory, 1);
-	/* Somebody else's: put back what was there, and let the access fault again. */
-	sigaction(signal, &old_segv, NULL);
+	struct churn_thread *self = self_or_null;
+
+	if (self && (is_within(info->si_addr, self->churn->work, self->churn->m->work.size) ||
+		     is_within(info->si_addr, self->churn->board, self->churn->m->board.size)))
+		siglongjmp(self->lost, 1);
+	if (old_segv.sa_flags & SA_SIGINFO)
+		old_segv.sa_sigaction(signal, info, context);
+	else if (old_segv.sa_handler != SIG_DFL && old_segv.sa_handler != SIG_IGN)
+		old_segv.sa_handler(signal);
+	else
+		sigaction(signal, &old_segv, NULL); /* the access faults again, and kills */
 }
 
 static uint64_t next_random(uint64_t *state)
@@ -190,14 +218,17 @@ static void lose_memory(struct churn *c)
 static void *thread_main(void *arg)
 {
 	struct churn_thread *self = arg;
-	sigjmp_buf lost;
 
-	lost_memory = &lost;
-	if (sigsetjmp(lost, 1))
+	if (self->main == churn_pages)
+		thread_set_name("churn");
+	else
+		thread_set_name("host %u", self->id);
+	self_or_null = self;
+	if (sigsetjmp(self->lost, 1))
 		lose_memory(self->churn);
 	else
 		self->main(self);
-	lost_memory = NULL;
+	self_or_null = NULL;
 	return NULL;
 }
 

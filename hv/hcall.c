@@ -188,6 +188,7 @@ enum hcall_result hcall_dispatch(struct ram *ram, const struct hcall_ops *ops, v
 	err = ram_read(ram, gpa, &call.page, sizeof(call.page));
 	if (err)
 		return bad_page(out, err, gpa, "is outside guest memory");
+	out->op = call.page.op;
 	err = do_call(&call, &answer, &exits);
 	if (err)
 		return host_error(out, err);

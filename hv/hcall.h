@@ -37,6 +37,7 @@ enum hcall_result {
 };
 
 struct hcall_exit {
+	uint32_t op;   /* what was asked for, as the guest wrote it; 0 when it could not be read */
 	unsigned code; /* 0..HC_EXIT_MAX */
 	int error;
 	char reason[128];

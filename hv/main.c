@@ -31,8 +31,8 @@ static const char help_umbra[] =
 	"  help [run|doctor|machine]          explain a command, or every property of a machine\n"
 	"\n"
 	"Options:\n"
-	"  --help       show this\n"
-	"  --version    show the version\n"
+	"  -h, --help       show this\n"
+	"  -V, --version    show the version\n"
 	"\n"
 	"Exit status:\n"
 	"  0..124  the guest's own\n"
@@ -50,8 +50,10 @@ static const char help_run[] =
 	"  --stats[=json]       say on stderr, at the end, what the secondary MMU did\n"
 	"  --trace FILE         write its events to FILE, for Perfetto or chrome://tracing\n"
 	"  --timeout SECONDS    stop the guest when it runs longer\n"
-	"  --quiet              print nothing but the guest's console and errors\n"
-	"  --help               show this\n"
+	"  --check              compare the guest's tables with the host's at the end; runs\n"
+	"                       with churn always do\n"
+	"  -q, --quiet          print nothing but the guest's console and errors\n"
+	"  -h, --help           show this\n"
 	"\n"
 	"VALUE is written the way the property wants it: 2, 0x1000, 64M, true, false, text,\n"
 	"one,two for lists, ADDRESS,SIZE for reg; or raw: <1 2 3> cells, \"a\",\"b\" strings.\n"
@@ -63,8 +65,8 @@ static const char help_doctor[] =
 	"Check /dev/kvm, userfaultfd, memory limits and how fast each privilege level runs, and\n"
 	"say for each what works, what is degraded and how to fix it.\n"
 	"\n"
-	"  --json    print one JSON object instead of a table\n"
-	"  --help    show this\n"
+	"  --json        print one JSON object instead of a table\n"
+	"  -h, --help    show this\n"
 	"\n"
 	"Exit status: 0 when a guest can run here, 125 when it cannot.\n";
 
@@ -150,6 +152,7 @@ enum run_option {
 	OPT_TRACE,
 	OPT_TIMEOUT,
 	OPT_QUIET,
+	OPT_CHECK,
 	OPT_HELP,
 	OPT_JSON
 };
@@ -182,6 +185,9 @@ static int take_run_option(struct run_args *a, int opt, char **argv)
 	case OPT_QUIET:
 		a->vm.quiet = true;
 		return 0;
+	case OPT_CHECK:
+		a->vm.check = true;
+		return 0;
 	case OPT_HELP:
 		return 1;
 	case ':':
@@ -203,6 +209,7 @@ static int parse_run_args(struct run_args *a, int argc, char **argv)
 		{ "trace", required_argument, NULL, OPT_TRACE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "quiet", no_argument, NULL, OPT_QUIET },
+		{ "check", no_argument, NULL, OPT_CHECK },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
 	};
@@ -228,7 +235,7 @@ static int parse_run_args(struct run_args *a, int argc, char **argv)
 	return 0;
 }
 
-static int run_machine(const struct run_args *a)
+static int run_machine(struct run_args *a)
 {
 	char why[MACHINE_WHY_SIZE];
 	struct machine m;
@@ -239,6 +246,7 @@ static int run_machine(const struct run_args *a)
 		log_error("machine", "load", "%s", why);
 		return machine_exit_status(err);
 	}
+	a->vm.machine = a->machine;
 	if (a->has_timeout)
 		m.timeout_ms = a->timeout_ms;
 	return vm_run(&m, &a->vm);

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "hv/machine.h"
+#include "hv/thread.h"
 #include "mmu/host/hostmm.h"
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/window.h"
@@ -21,15 +22,20 @@ struct region_map {
 	struct pager_ops pager;
 };
 
+/*
+ * Locks used to protect members:
+ *	I	immutable once ram_create() has returned; what it points to synchronises itself
+ *	a	atomic
+ */
 struct ram {
-	struct ram_opts opts;
-	struct pool *pool;
-	struct hostmm *mm;
+	struct ram_opts opts; /* [I] */
+	struct pool *pool;    /* [I] */
+	struct hostmm *mm;    /* [I] */
 	/* A fault thread of the host view may fail before there is a window; each side looks after it wrote. */
-	struct window *_Atomic window;
-	atomic_bool host_view_lost;
-	struct shadow *shadow;
-	struct region_map region[RAM_REGIONS];
+	struct window *_Atomic window;	       /* [a] */
+	atomic_bool host_view_lost;	       /* [a] */
+	struct shadow *shadow;		       /* [I] */
+	struct region_map region[RAM_REGIONS]; /* [I] */
 };
 
 static void window_fatal(void *ctx, gpa_t gpa, bool write, int error)
@@ -94,6 +100,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 	};
 	struct shadow_opts shadow = { .fault_around = m->fault_around };
 	uint64_t frames = SPARE_FRAMES;
+	char name[THREAD_NAME_SIZE];
 	struct window *created;
 	int err;
 
@@ -101,10 +108,11 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 		frames += 2 * ram->region[i].npages;
 	err = pool_create(&ram->pool, frames, m->canary);
 	if (err)
-		return why_fail(w, err,
-				"no memory pool of %llu MiB: %s; free memory or shrink the machine",
-				(unsigned long long)(frames >> 8), strerror(-err));
+		return why_fail(w, err, "no memory pool of %llu MiB: %s%s",
+				(unsigned long long)(frames >> 8), strerror(-err), why_advice(err));
+	thread_lend_name("host fault", name);
 	err = hostmm_create(&ram->mm, ram->pool, &host);
+	thread_return_name(name);
 	if (!err)
 		err = window_create(&created, ram->pool, &window);
 	if (!err) {
@@ -124,7 +132,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 			"this kernel's userfaultfd lacks what umbra needs (Linux 5.19 has it); "
 			"umbra doctor tells what");
 	if (err)
-		return why_fail(w, err, "memory threads: %s", strerror(-err));
+		return why_fail(w, err, "memory threads: %s%s", strerror(-err), why_advice(err));
 	return 0;
 }
 
@@ -152,6 +160,7 @@ int ram_create(struct ram **out, const struct machine *m, const struct ram_opts 
 	       struct why *w)
 {
 	struct ram *ram = calloc(1, sizeof(*ram));
+	char name[THREAD_NAME_SIZE];
 	int err;
 
 	if (!ram)
@@ -165,9 +174,11 @@ int ram_create(struct ram **out, const struct machine *m, const struct ram_opts 
 	for (enum ram_region i = 0; !err && i < RAM_REGIONS; i++)
 		err = create_region(ram, i, w);
 	if (!err) {
+		thread_lend_name("guest fault", name);
 		err = window_start(ram->window, ram->shadow);
+		thread_return_name(name);
 		if (err)
-			why_set(w, "memory threads: %s", strerror(-err));
+			why_set(w, "memory threads: %s%s", strerror(-err), why_advice(err));
 	}
 	if (err) {
 		ram_destroy(ram);
@@ -297,7 +308,17 @@ void ram_get_stats(struct ram *ram, struct ram_stats *stats)
 	};
 }
 
-uint64_t ram_check(struct ram *ram)
+static void keep_first(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
 {
-	return shadow_check(ram->shadow, NULL, NULL);
+	struct ram_mismatch *first = ctx;
+
+	(void)spte;
+	if (!first->what)
+		*first = (struct ram_mismatch){ .gpa = gfn << PAGE_SHIFT, .what = what };
+}
+
+uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)
+{
+	*first = (struct ram_mismatch){ 0 };
+	return shadow_check(ram->shadow, keep_first, first);
 }

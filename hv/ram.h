@@ -104,7 +104,14 @@ void ram_shut(struct ram *ram);
 
 void ram_get_stats(struct ram *ram, struct ram_stats *stats);
 
-/* ram_check - compare tables and entries. The number of disagreements; nothing may be running. */
-uint64_t ram_check(struct ram *ram);
+/*
+ * ram_check - compare the guest's tables with the host's. The number of entries that are wrong, and the first of them
+ * in *@first. No vCPU and no host thread runs.
+ */
+struct ram_mismatch {
+	uint64_t gpa;
+	const char *what; /* a literal */
+};
+uint64_t ram_check(struct ram *ram, struct ram_mismatch *first);
 
 #endif /* UMBRA_HV_RAM_H */

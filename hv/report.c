@@ -10,9 +10,14 @@
 #include "hv/log.h"
 #include "hv/machine.h"
 #include "hv/ram.h"
+#include "hv/thread.h"
 #include "mmu/base/trace.h"
 
-static void stats_json(const struct machine *m, const struct report *r, const struct ram_stats *s)
+/* Longer than any: 24 numbers, and a name in which every byte is escaped. */
+#define STATS_SIZE 2048
+
+static void stats_json(FILE *out, const struct machine *m, const struct report *r,
+		       const struct ram_stats *s)
 {
 	const struct {
 		const char *name;
@@ -44,25 +49,40 @@ static void stats_json(const struct machine *m, const struct report *r, const st
 		{ "host_increments", r->host_increments },
 	};
 
-	fprintf(stderr, "{\"model\":");
-	json_put_string(stderr, m->model);
+	fprintf(out, "{\"model\":");
+	json_put_string(out, m->model);
 	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
-		fprintf(stderr, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
-	fprintf(stderr, "}\n");
+		fprintf(out, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
+	fprintf(out, "}\n");
+}
+
+static void stats_text(FILE *out, const struct report *r, const struct ram_stats *s)
+{
+	fprintf(out,
+		"mmu: %" PRIu64 " faults, %" PRIu64 " pages installed in %" PRIu64
+		" batches, %" PRIu64 " retries, %" PRIu64 " invalidations, %.3f s\n",
+		s->faults, s->pages, s->batches, s->retries, s->invalidations,
+		(double)r->run_ns / 1e9);
 }
 
 void report_stats(const struct machine *m, const struct report *r, const struct ram_stats *s,
 		  bool json)
 {
-	if (json) {
-		stats_json(m, r, s);
+	char text[STATS_SIZE];
+	FILE *out = fmemopen(text, sizeof(text), "w");
+	long len;
+
+	if (!out)
 		return;
-	}
-	fprintf(stderr,
-		"mmu: %" PRIu64 " faults, %" PRIu64 " pages installed in %" PRIu64
-		" batches, %" PRIu64 " retries, %" PRIu64 " invalidations, %.3f s\n",
-		s->faults, s->pages, s->batches, s->retries, s->invalidations,
-		(double)r->run_ns / 1e9);
+	if (json)
+		stats_json(out, m, r, s);
+	else
+		stats_text(out, r, s);
+	fflush(out);
+	len = ftell(out);
+	fclose(out);
+	if (len > 0)
+		log_text(text, (size_t)len);
 }
 
 struct trace_out {
@@ -91,12 +111,26 @@ static void trace_one(const struct trace_record *r, void *ctx)
 	out->more = true;
 }
 
+/* Names come before the events that they belong to. */
+static void name_one(uint32_t tid, const char *name, void *ctx)
+{
+	struct trace_out *out = ctx;
+
+	fprintf(out->file,
+		"%s\n{\"name\":\"thread_name\",\"ph\":\"M\",\"pid\":%d,\"tid\":%u,\"args\":{\"name\":",
+		out->more ? "," : "", out->pid, tid);
+	json_put_string(out->file, name);
+	fprintf(out->file, "}}");
+	out->more = true;
+}
+
 int report_trace(FILE *file, uint64_t *dropped)
 {
 	struct trace_out out = { .file = file, .pid = (int)getpid() };
 
 	errno = 0;
 	fprintf(file, "{\"displayTimeUnit\":\"ns\",\"traceEvents\":[");
+	thread_for_each(name_one, &out);
 	*dropped = trace_for_each(trace_one, &out);
 	fprintf(file, "\n]}\n");
 	if (fflush(file) || ferror(file))

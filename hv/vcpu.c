@@ -12,6 +12,7 @@
 #include "guest/abi.h"
 #include "hv/kvmio.h"
 #include "hv/ram.h"
+#include "hv/thread.h"
 #include "hv/vm.h"
 #include "mmu/base/trace.h"
 
@@ -68,6 +69,8 @@ static void exit_io(struct vcpu *vcpu)
 	const struct vcpu_shared *shared = vcpu->shared;
 	struct kvm_run *run = vcpu->run;
 	struct hcall_exit out = { 0 };
+	uint64_t begin = trace_begin();
+	enum hcall_result result;
 	char what[128];
 	uint32_t gfn;
 
@@ -81,8 +84,10 @@ static void exit_io(struct vcpu *vcpu)
 		return;
 	}
 	memcpy(&gfn, (const char *)run + run->io.data_offset, sizeof(gfn));
-	switch (hcall_dispatch(shared->ram, shared->hcalls, shared->hcall_ctx, vcpu->id, gfn,
-			       &out)) {
+	result = hcall_dispatch(shared->ram, shared->hcalls, shared->hcall_ctx, vcpu->id, gfn,
+				&out);
+	trace_span(kvm_hypercall, begin, gfn, out.op, vcpu->id);
+	switch (result) {
 	case HCALL_CONTINUE:
 		break;
 	case HCALL_EXIT:
@@ -212,6 +217,7 @@ static void *vcpu_main(void *arg)
 	struct vcpu *vcpu = arg;
 	unsigned unexplained = 0;
 
+	thread_set_name("vcpu %u", vcpu->id);
 	while (!stop_is_set(vcpu->shared->stop) && !atomic_load(&vcpu->done)) {
 		uint64_t gaps = ram_gaps(vcpu->shared->ram);
 		int err = kvmio_run(vcpu->fd);
@@ -243,18 +249,37 @@ int vcpu_start(struct vcpu *vcpu)
 	return err;
 }
 
-void vcpu_join(struct vcpu *vcpu)
+static bool is_running(struct vcpu *vcpu)
+{
+	return vcpu->started && !atomic_load(&vcpu->done);
+}
+
+/* All at once: one may wait for another, that is in write(2), to let go of the console. */
+static bool kick_all(struct vcpu *vcpu, unsigned n)
+{
+	bool running = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		if (!is_running(&vcpu[i]))
+			continue;
+		pthread_kill(vcpu[i].thread, KICK_SIGNAL);
+		running = true;
+	}
+	return running;
+}
+
+void vcpu_join_all(struct vcpu *vcpu, unsigned n)
 {
 	struct timespec pause = { .tv_nsec = KICK_PAUSE_NS };
 
-	if (!vcpu->started)
-		return;
 	/* A signal just before KVM_RUN would be lost but for immediate_exit, which KVM_RUN looks at itself. */
-	__atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_SEQ_CST);
-	while (!atomic_load(&vcpu->done)) {
-		pthread_kill(vcpu->thread, KICK_SIGNAL);
+	for (unsigned i = 0; i < n; i++)
+		__atomic_store_n(&vcpu[i].run->immediate_exit, 1, __ATOMIC_SEQ_CST);
+	while (kick_all(vcpu, n))
 		nanosleep(&pause, NULL);
+	for (unsigned i = 0; i < n; i++) {
+		if (vcpu[i].started)
+			pthread_join(vcpu[i].thread, NULL);
+		vcpu[i].started = false;
 	}
-	pthread_join(vcpu->thread, NULL);
-	vcpu->started = false;
 }

@@ -26,15 +26,23 @@ struct vcpu_shared {
 	void *exited_ctx;
 };
 
+/*
+ * Locks used to protect members:
+ *	I	immutable after vcpu_create()
+ *	v	the vCPU's thread while it runs, its owner before and after; KVM writes kvm_run during KVM_RUN.
+ *		immediate_exit is an atomic that anybody sets
+ *	o	the owner: who creates, starts and joins
+ *	a	atomic
+ */
 struct vcpu {
-	const struct vcpu_shared *shared;
-	unsigned id;
-	int fd;
-	struct kvm_run *run;
-	size_t run_size;
-	pthread_t thread;
-	bool started;
-	atomic_bool done; /* the thread will not run the guest again */
+	const struct vcpu_shared *shared; /* [I] */
+	unsigned id;			  /* [I] */
+	int fd;				  /* [I] */
+	struct kvm_run *run;		  /* [I] the page [v] */
+	size_t run_size;		  /* [I] */
+	pthread_t thread;		  /* [o] */
+	bool started;			  /* [o] */
+	atomic_bool done;		  /* [a] the thread will not run the guest again */
 };
 
 /* vcpu_create - 0 or -errno; vcpu_destroy() undoes it, the thread having been joined or never started. */
@@ -43,9 +51,9 @@ void vcpu_destroy(struct vcpu *vcpu);
 
 /*
  * vcpu_start - run the guest on a thread of its own until it exits, or somebody stops. 0 or -errno.
- * vcpu_join - with the stop set: make it leave the guest, wait for the thread.
+ * vcpu_join_all - with the stop set: make all @n leave the guest and every system call, wait for the threads.
  */
 int vcpu_start(struct vcpu *vcpu);
-void vcpu_join(struct vcpu *vcpu);
+void vcpu_join_all(struct vcpu *vcpu, unsigned n);
 
 #endif /* UMBRA_HV_VCPU_H */

@@ -21,9 +21,11 @@ enum vm_stats {
 };
 
 struct vm_opts {
-	const char *input; /* file for the machine's input region, or NULL */
-	const char *trace; /* file for the events of the secondary MMU, or NULL */
+	const char *input;   /* file for the machine's input region, or NULL */
+	const char *machine; /* file that the machine came from, or NULL: never written over */
+	const char *trace;   /* file for the events of the secondary MMU, or NULL */
 	enum vm_stats stats;
+	bool check; /* at the end, compare the guest's tables with the host; with churn that is always done */
 	bool quiet; /* print nothing but the guest's console and errors */
 
 	/*

@@ -36,3 +36,23 @@ void why_set(struct why *w, const char *fmt, ...)
 			*c = '?';
 	errno = saved;
 }
+
+const char *why_advice(int err)
+{
+	switch (-err) {
+	case EAGAIN:
+		return "; allow more threads (ulimit -u, or pids.max of the cgroup)";
+	case EFBIG:
+		return "; allow larger files (ulimit -f)";
+	case EMFILE:
+		return "; allow more open files (ulimit -n)";
+	case ENFILE:
+		return "; raise fs.file-max";
+	case ENOMEM:
+		return "; free memory or shrink the machine";
+	case ENOSPC:
+		return "; free space there, or write elsewhere";
+	default:
+		return "";
+	}
+}

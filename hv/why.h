@@ -25,4 +25,7 @@ void why_set(struct why *w, const char *fmt, ...) __attribute__((format(printf, 
 /* The same; the value is @err, so that callers can return it. */
 #define why_fail(w, err, ...) (why_set(w, __VA_ARGS__), (err))
 
+/* "; what to do", to stand behind strerror(-@err), for an error of the host that says so little; or "". */
+const char *why_advice(int err);
+
 #endif /* UMBRA_HV_WHY_H */
