@@ -345,7 +345,7 @@ void rig_guest_store(struct rig *r, _Atomic uint64_t *word, uint64_t value)
 
 double rig_seconds(double normal)
 {
-	const char *seconds = getenv("SECONDS");
+	const char *seconds = getenv("STRESS_SECONDS");
 	double wanted = seconds ? strtod(seconds, NULL) : 0;
 
 	return wanted > 0 ? wanted : normal;

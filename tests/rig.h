@@ -146,7 +146,7 @@ void *rig_join(pthread_t t);
 bool rig_try_load(_Atomic uint64_t *word, uint64_t *value);
 bool rig_try_store(_Atomic uint64_t *word, uint64_t value);
 
-/* Seconds that a stress test may take: @normal, or SECONDS of the environment. */
+/* Seconds that a stress test may take: @normal, or STRESS_SECONDS of the environment. */
 double rig_seconds(double normal);
 double rig_now(void);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * Sixteen threads insert, remove, invalidate, and read with begin and retry, on one mm. Two oracles: a mirror never shows
- * a value that the primary has replaced, and no reader waits for ever. A few seconds; SECONDS=60 for a long run.
+ * a value that the primary has replaced, and no reader waits for ever. A few seconds; STRESS_SECONDS=60 for a long run.
  */
 #include "mmu/notify/interval.h"
 
