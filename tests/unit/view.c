@@ -61,7 +61,8 @@ static void view_up(void)
 {
 	int rc = uffd_open(&v.uffd);
 
-	skip_if(rc == -EPERM || rc == -ENOSYS || rc == -EOPNOTSUPP, "userfaultfd: %d", rc);
+	skip_if(rc == -EPERM || rc == -ENOSYS || rc == -EOPNOTSUPP, "userfaultfd: %s",
+		strerror(-rc));
 	check_eq(rc, 0);
 	v.gate = (struct gate)GATE_INIT;
 	v.reads = v.writes = v.died = 0;
