@@ -26,6 +26,7 @@ bindir     := $(PREFIX)/bin
 libdir     := $(PREFIX)/lib
 datadir    := $(PREFIX)/share
 mandir     := $(datadir)/man
+docdir     := $(datadir)/doc/umbra
 includedir := $(PREFIX)/include
 
 # ---- What the compiler is told ---------------------------------------------------------------------------
@@ -98,7 +99,9 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install install uninstall clean 	help lint lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy 	deps deps-test deps-lint FORCE
+.PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
+	check-stress install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
+	lint-requirements lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
 
 all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(RACE)
 
@@ -187,32 +190,50 @@ deps-lint: | deps-test
 # ---- Run and test ----------------------------------------------------------------------------------------
 
 # Any file of at least 1 MiB will do; these are on every Debian.
-INPUT ?= $(shell find -L /usr/bin/perl /usr/bin/bash /usr/lib/*/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
+ifeq ($(origin INPUT),undefined)
+INPUT := $(shell find -L /usr/bin/perl /usr/bin/bash /usr/lib/*/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
+endif
 UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
 
-run: all
-	@$(UMBRA) run configs/digest.dts --input '$(INPUT)' --stats
+# Only what runs gets root, and only if this user may not do without; nothing is built as root.
+AS_ROOT := tests/as-root
 
-bench: all
-	@$(BENCH) $(ARGS)
+# The name goes through the environment: neither make nor the shell may see words, quotes or dollars in it.
+run: export UMBRA_INPUT := $(value INPUT)
+run: $(UMBRA) $(GUEST)
+	@$(AS_ROOT) $(UMBRA) run configs/digest.dts --input "$$UMBRA_INPUT" --stats
+
+bench: $(BENCH) $(GUEST)
+	@$(AS_ROOT) $(BENCH) $(or $(ARGS),all)
 
 race: $(RACE)
+	@$(RACE) selftest
 	@$(RACE) all $(ARGS)
 
 test: all $(TESTS) $(SHIM)
-	@tests/run.sh $(TESTS)
+	@$(AS_ROOT) tests/run.sh $(TESTS)
 
 test-unit: all $(UNIT) $(SHIM)
-	@tests/run.sh $(UNIT)
+	@$(AS_ROOT) tests/run.sh $(UNIT)
 
-check-asan check-tsan: check-%:
-	@$(MAKE) PROFILE=$* test-unit
+check-asan:
+	@$(MAKE) PROFILE=asan test
+
+check-tsan:
+	@$(MAKE) PROFILE=tsan test-unit
 
 check-clang: | deps-lint
 	@$(MAKE) CC=clang B=build/clang test-unit
 
 check-install: all | deps-test
-	@tests/check-install $(VERSION)
+	+@tests/check-install $(VERSION)
+
+# As nobody, who may not use userfaultfd: tests skip, none fails or crashes.
+check-unprivileged: all $(UNIT) $(SHIM)
+	@tests/check-unprivileged $(UNIT)
+
+check-stress: all $(TESTS) $(SHIM)
+	@$(AS_ROOT) tests/check-stress $(B)
 
 # ---- Lint ------------------------------------------------------------------------------------------------
 
@@ -221,11 +242,16 @@ H_FILES := $(wildcard mmu/*/*.h hv/*.h guest/*.h tests/*.h tests/*/*.h)
 TIDY    := $(C_FILES:%.c=$(B)/lint/%.tidy)
 MAN     := $(wildcard docs/*.1 docs/man/*.1)
 
-lint: lint-deps lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy
+lint: lint-deps lint-requirements lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy
 
 lint-deps:
 	@$(call say,DEPS,tests/deps.table)
 	$(Q)tests/check-deps
+
+# Every rule of the design names tests that exist.
+lint-requirements: $(RACE)
+	@$(call say,TESTS,docs/requirements.md)
+	$(Q)tests/check-requirements $(RACE)
 
 lint-format: | deps-lint
 	@$(call say,FORMAT,$(words $(C_FILES) $(H_FILES)) files)
@@ -271,6 +297,9 @@ $(TIDY): $(B)/lint/%.tidy: %.c $(wildcard .clang-tidy */.clang-tidy */*/.clang-t
 D   := $(DESTDIR)
 PUT := install -D -m 644
 
+# As in the source tree, so that the links between them hold.
+DOCS := README.md LICENSE $(wildcard docs/*.md) guest/abi.h
+
 install: all
 	install -D -m 755 $(UMBRA) $(D)$(bindir)/umbra
 	$(PUT) $(LIB) $(D)$(libdir)/libumbra.a
@@ -286,11 +315,12 @@ install: all
 	$(PUT) $(GUEST) $(D)$(datadir)/umbra/guest.elf
 	@for c in $(wildcard configs/*.dts); do $(PUT) $$c $(D)$(datadir)/umbra/$$c || exit; done
 	@for m in $(MAN); do $(PUT) $$m $(D)$(mandir)/man1/$${m##*/} || exit; done
+	@for d in $(DOCS); do $(PUT) $$d $(D)$(docdir)/$$d || exit; done
 
 uninstall:
 	rm -f $(D)$(bindir)/umbra $(D)$(libdir)/libumbra.a $(D)$(libdir)/libumbra.so* \
 		$(D)$(libdir)/pkgconfig/umbra.pc $(patsubst %,$(D)$(mandir)/man1/%,$(notdir $(MAN)))
-	rm -rf $(D)$(includedir)/umbra $(D)$(datadir)/umbra
+	rm -rf $(D)$(includedir)/umbra $(D)$(datadir)/umbra $(D)$(docdir)
 
 clean:
 	rm -rf build
@@ -302,11 +332,13 @@ help:
 	'  run            the digest of INPUT, computed by a guest' \
 	'  test           every test; REQUIRE_KVM=1 where /dev/kvm must work; V=1 names each test' \
 	'  test-unit      the tests that need no /dev/kvm' \
-	'  check-asan     test-unit with the address and undefined behaviour sanitizers' \
+	'  check-asan     test with the address and undefined behaviour sanitizers' \
 	'  check-tsan     test-unit with the thread sanitizer' \
 	'  check-clang    test-unit built with clang' \
 	'  check-install  install into a scratch directory and build a program against it' \
-	'  lint           includes, format, headers, .dts, man page, cppcheck, clang-tidy' \
-	'  bench          umbra-bench ARGS="demand --json"' \
-	'  race           every scenario of the race explorer under every schedule' \
+	'  check-unprivileged  test-unit as nobody: skips only' \
+	'  check-stress   minutes of churn: exact counters, digests, seeds, deeper races' \
+	'  lint           includes, requirements, format, headers, .dts, man page, cppcheck, clang-tidy' \
+	'  bench          every measurement; ARGS="demand --json" chooses' \
+	'  race           every scenario of the race explorer under every schedule, and its self-test' \
 	'  install, uninstall, clean'
