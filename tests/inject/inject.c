@@ -7,8 +7,8 @@
  *
  * INJECT is a list of rules, FUNCTION[@SELECTOR | :SELECTOR]:ERROR[:N[+]], separated by commas:
  *	FUNCTION  open openat ioctl mmap mprotect madvise munmap read pread poll memfd_create ftruncate
- *		  fallocate pthread_create eventfd userfaultfd (the system call, through syscall())
- *	SELECTOR  open, openat: the path, or a part of it after '*'; ioctl: the request code; madvise: the advice;
+ *		  fallocate pthread_create eventfd fsopen userfaultfd (the system call, through syscall())
+ *	SELECTOR  open, openat, fsopen: the path or name, or a part of it after '*'; ioctl: the request code; madvise: the advice;
  *		  read, pread, mmap, ftruncate, fallocate: text in what /proc/self/fd says of the file
  *	ERROR	  a name (ENOMEM), a number, or EOF: the call returns 0 and does nothing
  *	N	  fail the Nth matching call only; N+: that and all later ones; nothing: every one
@@ -33,6 +33,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -55,14 +56,15 @@ enum call {
 	CALL_FALLOCATE,
 	CALL_PTHREAD_CREATE,
 	CALL_EVENTFD,
+	CALL_FSOPEN,
 	CALL_USERFAULTFD,
 	CALLS
 };
 
 static const char *const call_names[CALLS] = {
-	"open",	     "openat",	       "ioctl",	  "mmap",	 "mprotect",	 "madvise",
-	"munmap",    "read",	       "pread",	  "poll",	 "memfd_create", "ftruncate",
-	"fallocate", "pthread_create", "eventfd", "userfaultfd",
+	"open",	     "openat",	       "ioctl",	  "mmap",   "mprotect",	    "madvise",
+	"munmap",    "read",	       "pread",	  "poll",   "memfd_create", "ftruncate",
+	"fallocate", "pthread_create", "eventfd", "fsopen", "userfaultfd",
 };
 
 struct rule {
@@ -370,6 +372,12 @@ int eventfd(unsigned count, int flags)
 {
 	FAIL_IF_INJECTED(CALL_EVENTFD, ABOUT(NO_FD), -1);
 	return NEXT(eventfd)(count, flags);
+}
+
+int fsopen(const char *name, unsigned flags)
+{
+	FAIL_IF_INJECTED(CALL_FSOPEN, ABOUT(.path = name, NO_FD), -1);
+	return NEXT(fsopen)(name, flags);
 }
 
 long syscall(long nr, ...)
