@@ -330,9 +330,11 @@ UTEST(run, stats_as_json, .init = need_kvm)
 UTEST(run, trace_opens_in_viewers, .init = setup, .fini = scratch_remove)
 {
 	static const char *const events[] = {
-		"kvm_page_fault",      "kvm_mmu_set_spte", "kvm_exit",
-		"kvm_unmap_hva_range", "umbra_zap",	   "umbra_invalidate_end",
+		"kvm_page_fault", "kvm_mmu_set_spte",	  "kvm_exit",	   "kvm_unmap_hva_range",
+		"umbra_zap",	  "umbra_invalidate_end", "kvm_hypercall", "thread_name",
 	};
+	static const char *const threads[] = { "vcpu 0", "vcpu 1", "churn", "guest fault",
+					       "host fault" };
 	char *trace;
 
 	umbra("run configs/touch-2.dts --set /umbra/churn/enabled=1 --trace %s", scratch("trace"));
@@ -346,7 +348,52 @@ UTEST(run, trace_opens_in_viewers, .init = setup, .fini = scratch_remove)
 		snprintf(name, sizeof(name), "{\"name\":\"%s\",", events[i]);
 		expect(strstr(trace, name), "no %s", name);
 	}
+	for (size_t i = 0; i < sizeof(threads) / sizeof(threads[0]); i++) {
+		char name[64];
+
+		snprintf(name, sizeof(name), "\"args\":{\"name\":\"%s\"}}", threads[i]);
+		expect(strstr(trace, name), "no %s", name);
+	}
 	free(trace);
+}
+
+/* A file is emptied when there is something to put there, and never one that the run reads. */
+UTEST(run, trace_spares_files, .init = setup, .fini = scratch_remove)
+{
+	char *text;
+
+	scratch_write("old", "an older trace", 14);
+	umbra("run configs/hello.dts --trace %s --set /umbra/image=/no/such/file", scratch("old"));
+	umbra_ended(126);
+	umbra("run configs/digest.dts --trace %s --input /no/such/file", scratch("old"));
+	umbra_ended(126);
+	text = file_read(scratch("old"), NULL);
+	check_str(text, "an older trace");
+	free(text);
+	umbra("run configs/hello.dts --trace %s --set /umbra/image=/no/such/file", scratch("new"));
+	check(access(scratch("new"), F_OK), "an empty trace of a run that never was");
+
+	scratch_write("input", "precious", 8);
+	check(!link(scratch("input"), scratch("link")));
+	umbra("run configs/digest.dts --input %s --trace %s", scratch("input"), scratch("link"));
+	umbra_ended(126);
+	umbra_said_err("vm: trace: --trace ");
+	umbra_said_err("is the same file as");
+	umbra("run configs/hello.dts --set /umbra/image=%s --trace %s", scratch("input"),
+	      scratch("input"));
+	umbra_ended(126);
+	umbra_said_err("is the same file as");
+	text = file_read(scratch("input"), NULL);
+	check_str(text, "precious");
+	free(text);
+	umbra("run %s --trace %s", scratch_dtb("hello"), scratch("hello"));
+	umbra_ended(126);
+
+	umbra("run configs/hello.dts --trace %s", scratch("old"));
+	umbra_ended(0);
+	text = file_read(scratch("old"), NULL);
+	check(is_json(text), "%s", text);
+	free(text);
 }
 
 /* The ring is bounded, and says so. */
@@ -372,7 +419,7 @@ UTEST(run, trace_that_cannot_be_written, .init = setup, .fini = scratch_remove)
 	umbra_said_err("No such file");
 	umbra("run configs/hello.dts --trace /dev/full");
 	umbra_ended(125);
-	umbra_said_err("trace: write: /dev/full: No space left on device");
+	umbra_said_err("trace: write: /dev/full: No space left on device; free space");
 }
 
 UTEST(run, quiet, .init = need_kvm)
@@ -398,6 +445,87 @@ UTEST(run, console_that_goes_away, .init = need_kvm)
 	umbra_under("sh -c '\"$0\" \"$@\" >/dev/full'", "run configs/hello.dts");
 	umbra_ended(125);
 	umbra_said_err("console: stop: standard output: No space left on device");
+}
+
+/* A stdout that is full and that nobody reads. */
+#define FULL_PIPE "sh -c 'mkfifo %s; exec 1<>%s %s; head -c 65536 /dev/zero; exec \"$0\" \"$@\"'"
+
+/* That must cost no more than the timeout, with each vCPU in the way of the others. */
+UTEST(run, console_that_nobody_reads, .init = setup, .fini = scratch_remove)
+{
+	for (unsigned cpus = 1; cpus <= 4; cpus += 3) {
+		char under[256];
+		const struct said *s;
+
+		unlink(scratch("pipe"));
+		snprintf(under, sizeof(under), FULL_PIPE, scratch("pipe"), scratch("pipe"), "");
+		s = umbra_under(under, "run configs/hello.dts --set /cpus/count=%u --timeout 0.3",
+				cpus);
+		umbra_ended(127);
+		umbra_said_err("still running after 300 ms; it waits for somebody to read");
+		check(s->ms < 1300, "%u ms", s->ms);
+	}
+}
+
+/* Neither is stderr: messages are dropped after a while. */
+UTEST(run, nothing_is_read, .init = setup, .fini = scratch_remove)
+{
+	char under[256];
+	const struct said *s;
+
+	snprintf(under, sizeof(under), FULL_PIPE, scratch("pipe"), scratch("pipe"), "2>&1");
+	s = umbra_under(under, "run configs/hello.dts --timeout 0.3 --stats");
+	umbra_ended(127);
+	check(s->ms < 2500, "%u ms", s->ms);
+}
+
+/* sh ignores SIGINT for what runs in the background; SIGTERM goes the same way. */
+UTEST(run, interrupted, .init = setup, .fini = scratch_remove)
+{
+	const struct said *s;
+	char *text;
+
+	s = umbra_under("sh -c '\"$0\" \"$@\" & sleep 0.5; kill -TERM $!; wait $!'",
+			"run configs/touch-2.dts --stats --trace %s "
+			"--set '/chosen/bootargs=workload=touch rounds=0'",
+			scratch("trace"));
+	umbra_ended(125);
+	umbra_said_err("umbra: stop: interrupted by SIGTERM before the guest ended\n");
+	umbra_said_err("pages installed in ");
+	check(s->ms < 2000, "%u ms", s->ms);
+	text = file_read(scratch("trace"), NULL);
+	check(is_json(text) && strstr(text, "kvm_page_fault"), "%.100s", text);
+	free(text);
+	umbra_under("timeout --preserve-status -s INT 0.3 env --default-signal=INT",
+		    "run configs/idle.dts --set '/chosen/bootargs=workload=idle seconds=60'");
+	umbra_ended(125);
+	umbra_said_err("interrupted by SIGINT");
+}
+
+/* It hangs in the trace, as nobody reads that pipe; the second signal does not ask. */
+UTEST(run, interrupted_twice, .init = setup, .fini = scratch_remove)
+{
+	char under[256];
+
+	snprintf(
+		under, sizeof(under),
+		"sh -c 'mkfifo %s; exec 3<>%s; \"$0\" \"$@\" & sleep 0.5; kill -TERM $!; sleep 0.3; "
+		"kill -TERM $!; wait $!'",
+		scratch("pipe"), scratch("pipe"));
+	umbra_under(under,
+		    "run configs/touch-2.dts --trace %s "
+		    "--set '/chosen/bootargs=workload=touch rounds=0'",
+		    scratch("pipe"));
+	umbra_ended(143);
+}
+
+UTEST(run, check_of_the_tables, .init = need_kvm)
+{
+	umbra("run configs/touch-2.dts --check --set /umbra/churn/enabled=1 --set /work/reg=0x80000000,4M");
+	umbra_ended(0);
+	umbra_said_err("check: compare: ");
+	umbra_said_err(" entries of the guest's tables, all right\n");
+	check_str(umbra("run configs/hello.dts --check --quiet")->err, "");
 }
 
 /* The pool counts as a file, too: SIGXFSZ must not be the answer. stderr is a pipe here, and may grow. */
