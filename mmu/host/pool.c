@@ -2,17 +2,12 @@
 #include "mmu/host/pool.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
 #include "mmu/base/sync.h"
-
-/* What one huge page of the system holds. */
-#define BULK_FRAMES  512u
+#include "mmu/host/pool_priv.h"
 
 /* Frame flags. Zero is the state of a frame never used: the array is sparse. */
 #define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
@@ -38,81 +33,13 @@ struct extent {
  *	a	atomic
  */
 struct pool {
-	int fd;		       /* [I] */
+	struct pool_file file; /* [I] */
 	bool canary;	       /* [I] */
-	uint64_t nframes;      /* [I] */
-	char *direct;	       /* [I] */
-	char *bulk;	       /* [I] only to populate; NULL: huge pages are not to be had */
 	struct frame *frames;  /* [I] members [a] */
 	_Atomic uint64_t used; /* [a] */
 	struct lock lock;
 	struct extent *free; /* [l] */
 };
-
-static void *map_sparse(size_t bytes, int fd)
-{
-	int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
-
-	return p == MAP_FAILED ? NULL : p;
-}
-
-/*
- * A file on a tmpfs of its own, mounted nowhere and gone with the descriptor, that takes huge pages where a mapping
- * asks for them. System settings rarely allow a memfd that. Needs CAP_SYS_ADMIN and Linux 5.2; -1 without.
- */
-static int open_huge_file(void)
-{
-	int fs, mount, fd = -1;
-
-	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
-	if (fs < 0)
-		return -1;
-	if (!fsconfig(fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
-	    !fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) &&
-	    !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
-		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
-		if (mount >= 0) {
-			fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-			close(mount);
-		}
-	}
-	close(fs);
-	return fd;
-}
-
-/* A mapping of its own to populate through: a fault of the direct map must not bring in a huge page for one frame. */
-static void map_bulk(struct pool *pool)
-{
-	size_t len = pool->nframes << PAGE_SHIFT;
-
-	pool->bulk = map_sparse(len, pool->fd);
-	if (pool->bulk && madvise(pool->bulk, len, MADV_HUGEPAGE)) {
-		munmap(pool->bulk, len);
-		pool->bulk = NULL;
-	}
-}
-
-static int open_file(struct pool *pool)
-{
-	bool huge;
-
-	pool->fd = pool->nframes >= BULK_FRAMES ? open_huge_file() : -1;
-	huge = pool->fd >= 0;
-	if (!huge)
-		pool->fd = memfd_create("umbra-pool", MFD_CLOEXEC);
-	if (pool->fd < 0)
-		return -errno;
-	if (ftruncate(pool->fd, (off_t)(pool->nframes << PAGE_SHIFT))) {
-		int rc = -errno;
-
-		close(pool->fd);
-		return rc;
-	}
-	if (huge)
-		map_bulk(pool);
-	return 0;
-}
 
 int pool_create(struct pool **out, uint64_t frames, bool canary)
 {
@@ -124,22 +51,16 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 	pool = calloc(1, sizeof(*pool));
 	if (!pool)
 		return -ENOMEM;
-	pool->nframes = frames;
 	pool->canary = canary;
 	lock_init(&pool->lock);
 
-	rc = open_file(pool);
+	rc = pool_file_open(&pool->file, frames);
 	if (rc)
 		goto err_undo_alloc;
-	pool->direct = map_sparse(frames << PAGE_SHIFT, pool->fd);
-	if (!pool->direct) {
-		rc = -errno;
-		goto err_undo_fd;
-	}
-	pool->frames = map_sparse(frames * sizeof(struct frame), -1);
+	pool->frames = pool_map_sparse(frames * sizeof(struct frame), -1);
 	if (!pool->frames) {
 		rc = -errno;
-		goto err_undo_direct;
+		goto err_undo_file;
 	}
 	pool->free = malloc(sizeof(*pool->free));
 	if (!pool->free) {
@@ -152,12 +73,8 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 
 err_undo_frames:
 	munmap(pool->frames, frames * sizeof(struct frame));
-err_undo_direct:
-	munmap(pool->direct, frames << PAGE_SHIFT);
-err_undo_fd:
-	if (pool->bulk)
-		munmap(pool->bulk, frames << PAGE_SHIFT);
-	close(pool->fd);
+err_undo_file:
+	pool_file_close(&pool->file);
 err_undo_alloc:
 	lock_fini(&pool->lock);
 	free(pool);
@@ -167,32 +84,29 @@ err_undo_alloc:
 void pool_destroy(struct pool *pool)
 {
 	bug_on(!pool->free || pool->free->next || pool->free->start != 0 ||
-	       pool->free->end != pool->nframes);
+	       pool->free->end != pool->file.nframes);
 	free(pool->free);
-	munmap(pool->frames, pool->nframes * sizeof(struct frame));
-	munmap(pool->direct, pool->nframes << PAGE_SHIFT);
-	if (pool->bulk)
-		munmap(pool->bulk, pool->nframes << PAGE_SHIFT);
-	close(pool->fd);
+	munmap(pool->frames, pool->file.nframes * sizeof(struct frame));
+	pool_file_close(&pool->file);
 	lock_fini(&pool->lock);
 	free(pool);
 }
 
 int pool_fd(const struct pool *pool)
 {
-	return pool->fd;
+	return pool->file.fd;
 }
 
 uint64_t pool_frames(const struct pool *pool)
 {
-	return pool->nframes;
+	return pool->file.nframes;
 }
 
 void *pool_direct(const struct pool *pool, fn_t fn)
 {
-	bug_on(fn >= pool->nframes);
+	bug_on(fn >= pool->file.nframes);
 	sync_touch(&pool->frames[fn]);
-	return pool->direct + (fn << PAGE_SHIFT);
+	return pool->file.direct + (fn << PAGE_SHIFT);
 }
 
 static void drop_if_empty(struct extent **link)
@@ -249,7 +163,7 @@ void pool_unreserve(struct pool *pool, fn_t first, uint64_t n)
 	struct extent **link, *e, *next;
 	fn_t end = first + n;
 
-	bug_on(!n || end < first || end > pool->nframes);
+	bug_on(!n || end < first || end > pool->file.nframes);
 	lock_acquire(&pool->lock);
 	for (link = &pool->free; *link && (*link)->end < first; link = &(*link)->next)
 		;
@@ -301,32 +215,6 @@ static void set_unfilled(struct pool *pool, fn_t fn, fn_t end)
 					  memory_order_relaxed);
 }
 
-/* Frames [first, first + n) as one huge page, if they can be one and are all holes. */
-static bool populate_bulk(struct pool *pool, fn_t first, uint64_t n)
-{
-#ifdef MADV_POPULATE_WRITE
-	return pool->bulk && n == BULK_FRAMES && first % BULK_FRAMES == 0 &&
-	       !madvise(pool->bulk + (first << PAGE_SHIFT), n << PAGE_SHIFT, MADV_POPULATE_WRITE);
-#else
-	return false;
-#endif
-}
-
-/*
- * Memory for frames that are holes, zeroed by the system. A huge page costs a sixth of 512 single ones; fewer frames
- * get no more than they need.
- */
-static int fill_holes(struct pool *pool, fn_t first, uint64_t n)
-{
-	if (populate_bulk(pool, first, n))
-		return 0;
-	while (fallocate(pool->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << PAGE_SHIFT),
-			 (off_t)(n << PAGE_SHIFT)))
-		if (errno != EINTR) /* a signal to the thread: a kicked vCPU */
-			return -errno;
-	return 0;
-}
-
 int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 {
 	fn_t fn, hole = first;
@@ -341,7 +229,7 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 
 		if (!filled)
 			continue;
-		rc = fn > hole ? fill_holes(pool, hole, fn - hole) : 0;
+		rc = fn > hole ? pool_file_fill(&pool->file, hole, fn - hole) : 0;
 		if (rc) {
 			/* They still have no memory: clearing them by hand next time would be SIGBUS. */
 			set_unfilled(pool, hole, fn);
@@ -356,13 +244,10 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 
 int pool_populate(struct pool *pool, fn_t first, uint64_t n)
 {
-	populate_bulk(pool, first, n);
-#ifdef MADV_POPULATE_WRITE
-	/* EINVAL: before Linux 5.14. Let the writes fault one by one. */
-	if (madvise(pool_direct(pool, first), n << PAGE_SHIFT, MADV_POPULATE_WRITE) &&
-	    errno != EINVAL)
-		return errno == EFAULT ? -ENOMEM : -errno;
-#endif
+	int rc = pool_file_populate(&pool->file, first, n);
+
+	if (rc)
+		return rc;
 	for (fn_t fn = first; fn < first + n; fn++)
 		atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_FILLED,
 					 memory_order_relaxed);
@@ -385,7 +270,7 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn)
 {
 	uint32_t none = 0;
 
-	bug_on(fn >= pool->nframes);
+	bug_on(fn >= pool->file.nframes);
 	sync_touch(&pool->frames[fn]);
 	/* Acquire: pairs with the release of the last pool_put(), so that its canary is seen to be complete. */
 	if (!atomic_compare_exchange_strong_explicit(&pool->frames[fn].refs, &none, 1,
@@ -415,8 +300,7 @@ static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
 		return;
 	}
 	/* A hole that cannot be punched costs memory, not correctness: FRAME_FILLED stays. */
-	if (fallocate(pool->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      (off_t)(first << PAGE_SHIFT), (off_t)(n << PAGE_SHIFT)))
+	if (pool_file_punch(&pool->file, first, n))
 		return;
 	set_unfilled(pool, first, first + n);
 }

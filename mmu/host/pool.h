@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The pool: one memfd cut into 4 KiB frames, the machine's "physical memory", and the direct map of it.
- * Owns the memfd, the direct map and the state of every frame. hostmm reserves, shadow takes references.
+ * The pool: one file in memory cut into 4 KiB frames, the machine's "physical memory", and the direct map of it.
+ * Owns the file, the direct map and the state of every frame. hostmm reserves, shadow takes references.
  * Any thread may call. Knows neither who maps a frame nor where.
  */
 #ifndef UMBRA_MMU_HOST_POOL_H

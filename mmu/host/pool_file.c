@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/host/pool_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+/* What one huge page of the system holds. */
+#define BULK_FRAMES 512u
+
+void *pool_map_sparse(size_t bytes, int fd)
+{
+	int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	return p == MAP_FAILED ? NULL : p;
+}
+
+/*
+ * A file on a tmpfs of its own, mounted nowhere and gone with the descriptor, that takes huge pages where a mapping
+ * asks for them. System settings rarely allow a memfd that. Needs CAP_SYS_ADMIN and Linux 5.2; -1 without.
+ */
+static int open_huge_file(void)
+{
+	int fs, mount, fd = -1;
+
+	fs = fsopen("tmpfs", FSOPEN_CLOEXEC);
+	if (fs < 0)
+		return -1;
+	if (!fsconfig(fs, FSCONFIG_SET_STRING, "huge", "advise", 0) &&
+	    !fsconfig(fs, FSCONFIG_SET_STRING, "size", "0", 0) &&
+	    !fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0)) {
+		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+		if (mount >= 0) {
+			fd = openat(mount, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+			close(mount);
+		}
+	}
+	close(fs);
+	return fd;
+}
+
+/* A mapping of its own to populate through: a fault of the direct map must not bring in a huge page for one frame. */
+static void map_bulk(struct pool_file *f)
+{
+	size_t len = f->nframes << PAGE_SHIFT;
+
+	f->bulk = pool_map_sparse(len, f->fd);
+	if (f->bulk && madvise(f->bulk, len, MADV_HUGEPAGE)) {
+		munmap(f->bulk, len);
+		f->bulk = NULL;
+	}
+}
+
+int pool_file_open(struct pool_file *f, uint64_t nframes)
+{
+	size_t len = nframes << PAGE_SHIFT;
+	bool huge;
+	int rc;
+
+	*f = (struct pool_file){ .nframes = nframes, .fd = -1 };
+	if (nframes >= BULK_FRAMES)
+		f->fd = open_huge_file();
+	huge = f->fd >= 0;
+	if (!huge)
+		f->fd = memfd_create("umbra-pool", MFD_CLOEXEC);
+	if (f->fd < 0)
+		return -errno;
+	if (ftruncate(f->fd, (off_t)len))
+		goto err_undo_fd;
+	f->direct = pool_map_sparse(len, f->fd);
+	if (!f->direct)
+		goto err_undo_fd;
+	if (huge)
+		map_bulk(f);
+	return 0;
+
+err_undo_fd:
+	rc = -errno;
+	close(f->fd);
+	return rc;
+}
+
+void pool_file_close(struct pool_file *f)
+{
+	size_t len = f->nframes << PAGE_SHIFT;
+
+	munmap(f->direct, len);
+	if (f->bulk)
+		munmap(f->bulk, len);
+	close(f->fd);
+}
+
+/* Frames [first, first + n) as one huge page, if they can be one and are all holes. */
+static bool populate_bulk(struct pool_file *f, fn_t first, uint64_t n)
+{
+#ifdef MADV_POPULATE_WRITE
+	return f->bulk && n == BULK_FRAMES && first % BULK_FRAMES == 0 &&
+	       !madvise(f->bulk + (first << PAGE_SHIFT), n << PAGE_SHIFT, MADV_POPULATE_WRITE);
+#else
+	return false;
+#endif
+}
+
+/* A huge page costs a sixth of 512 single ones; fewer frames get no more than they need. */
+int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n)
+{
+	if (populate_bulk(f, first, n))
+		return 0;
+	while (fallocate(f->fd, FALLOC_FL_KEEP_SIZE, (off_t)(first << PAGE_SHIFT),
+			 (off_t)(n << PAGE_SHIFT)))
+		if (errno != EINTR) /* a signal to the thread: a kicked vCPU */
+			return -errno;
+	return 0;
+}
+
+int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n)
+{
+	populate_bulk(f, first, n);
+#ifdef MADV_POPULATE_WRITE
+	/* EINVAL: before Linux 5.14. Let the writes fault one by one. */
+	if (madvise(f->direct + (first << PAGE_SHIFT), n << PAGE_SHIFT, MADV_POPULATE_WRITE) &&
+	    errno != EINVAL)
+		return errno == EFAULT ? -ENOMEM : -errno;
+#endif
+	return 0;
+}
+
+int pool_file_punch(struct pool_file *f, fn_t first, uint64_t n)
+{
+	return fallocate(f->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			 (off_t)(first << PAGE_SHIFT), (off_t)(n << PAGE_SHIFT))
+		       ? -errno
+		       : 0;
+}
