@@ -6,7 +6,13 @@
  *   spin       loop without a sound
  *   wildhc     hypercall page outside memory
  *   hole       load from at=GPA (default 0xfec00000) where there is no memory
+ *   store      store there
+ *   input      store to the input region, which is read-only
  *   far        load beyond the page tables
+ *   in         in from the hypercall port
+ *   port       out to a port that means nothing
+ *   byte       out of one byte to the hypercall port
+ *   hlt        halt: a general protection fault at CPL 3, for ever at CPL 0
  *   malformed  every malformed call; each must be refused and leave the guest running: exit 0
  *   wilddesc, badop    one of them
  */
@@ -14,9 +20,10 @@
 #include "guest/print.h"
 #include "guest/workload.h"
 
-#define HOLE_GPA 0xfec00000u
-#define FAR_GPA	 (UINT64_C(1) << 46)
-#define WILD_GPA (UINT64_C(1) << 40)
+#define HOLE_GPA   0xfec00000u
+#define FAR_GPA	   (UINT64_C(1) << 46)
+#define WILD_GPA   (UINT64_C(1) << 40)
+#define WRONG_PORT 0x80
 
 struct malformed {
 	const char *name;
@@ -129,8 +136,9 @@ static int run(const struct guest *g)
 	if (bad || !arg_find(g->bootargs, "kind", &kind))
 		return workload_refuse(g, "bad needs kind=...");
 	print(g->cpu, "bad: %s\n", g->bootargs);
-	switch (arg_word("triple spin wildhc hole far malformed wilddesc badop", kind.value,
-			 kind.value_len)) {
+	switch (arg_word("triple spin wildhc hole far malformed wilddesc badop store input in port "
+			 "byte hlt",
+			 kind.value, kind.value_len)) {
 	case 0:
 		__builtin_trap();
 	case 1:
@@ -151,11 +159,31 @@ static int run(const struct guest *g)
 	case 6:
 	case 7:
 		return run_malformed(g, &kind);
+	case 8:
+		*(volatile uint64_t *)at = 1;
+		break;
+	case 9:
+		if (!g->has_input)
+			return workload_refuse(g, "kind=input needs an input");
+		*(volatile uint64_t *)g->input.gpa = 1;
+		break;
+	case 10:
+		__asm__ volatile("inl %0, %%eax" : : "N"(HC_PORT) : "eax", "memory");
+		break;
+	case 11:
+		__asm__ volatile("outl %%eax, %0" : : "N"(WRONG_PORT) : "memory");
+		break;
+	case 12:
+		__asm__ volatile("outb %%al, %0" : : "N"(HC_PORT) : "memory");
+		break;
+	case 13:
+		__asm__ volatile("hlt");
+		break;
 	default:
-		return workload_refuse(g, "no such kind");
+		return workload_refuse(g, "no such kind (the head of guest/bad.c lists them)");
 	}
 	print(g->cpu, "bad: survived, which is wrong\n");
 	return EXIT_WRONG_VALUE;
 }
 
-const struct workload workload_bad = { "bad", .keys = "kind at", .run = run };
+const struct workload workload_bad = { .name = "bad", .run = run };

@@ -33,8 +33,4 @@ static int run(const struct guest *g)
 	return EXIT_GOOD;
 }
 
-const struct workload workload_counter = {
-	.name = "counter",
-	.keys = "pages increments",
-	.run = run,
-};
+const struct workload workload_counter = { .name = "counter", .run = run };

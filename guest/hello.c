@@ -18,4 +18,4 @@ static int run(const struct guest *g)
 	return (int)code;
 }
 
-const struct workload workload_hello = { .name = "hello", .keys = "exit", .run = run };
+const struct workload workload_hello = { .name = "hello", .run = run };

@@ -208,8 +208,4 @@ static int run(const struct guest *g)
 	return t.errors ? EXIT_WRONG_VALUE : EXIT_GOOD;
 }
 
-const struct workload workload_touch = {
-	.name = "touch",
-	.keys = "pattern stride op pages rounds",
-	.run = run,
-};
+const struct workload workload_touch = { .name = "touch", .run = run };

@@ -20,7 +20,6 @@ enum {
 
 struct workload {
 	const char *name;
-	const char *keys;		   /* bootargs it takes */
 	int (*run)(const struct guest *g); /* runs on every vCPU; returns its exit code */
 };
 

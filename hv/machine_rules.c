@@ -5,6 +5,7 @@
 
 #include "guest/abi.h"
 #include "hv/machine.h"
+#include "hv/workloads.h"
 
 _Static_assert(MACHINE_MIN_RAM == ABI_RAM_MIN, "one minimum for RAM");
 _Static_assert(MACHINE_MAX_CPUS == ABI_MAX_CPUS, "one maximum for vCPUs");
@@ -106,9 +107,33 @@ static int check_work(const struct machine *m, struct why *w)
 	return 0;
 }
 
+/* What a workload cannot bear. Boot arguments are the image's own business else. */
+static int check_workload(const struct machine *m, struct why *w)
+{
+	bool counter = bootargs_have(m->bootargs, "workload", "counter");
+	bool verify = bootargs_have(m->bootargs, "workload", "verify");
+
+	if (m->churn.on && (m->churn.ops & CHURN_UPDATE) && m->work_fill != FILL_STAMP)
+		return why_fail(w, -EINVAL,
+				"/umbra/churn/ops: update needs pages with stamps to update; set "
+				"/work/fill to stamp, or name the other ops");
+	if (m->churn.on && (m->churn.ops & CHURN_DISCARD) && (counter || verify))
+		return why_fail(w, -EINVAL,
+				"/umbra/churn/ops: discard drops what workload=%s stores and looks "
+				"for; name the other ops",
+				counter ? "counter" : "verify");
+	if (counter && !m->host.seconds && !bootargs_have(m->bootargs, "increments", NULL))
+		return why_fail(w, -EINVAL,
+				"/umbra/host/seconds: is 0, and workload=counter then never ends; "
+				"set it, or give increments=N in /chosen/bootargs");
+	return 0;
+}
+
 int machine_check_rules(const struct machine *m, struct why *w)
 {
 	int err = check_regions(m, w);
 
-	return err ? err : check_work(m, w);
+	if (!err)
+		err = check_work(m, w);
+	return err ? err : check_workload(m, w);
 }

@@ -15,6 +15,7 @@
 #include "hv/log.h"
 #include "hv/machine.h"
 #include "hv/vm.h"
+#include "hv/workloads.h"
 
 #ifndef UMBRA_VERSION
 #define UMBRA_VERSION "0.1.0"
@@ -28,7 +29,9 @@ static const char help_umbra[] =
 	"Commands:\n"
 	"  run MACHINE.dts|.dtb [OPTION]...   build the machine and run its guest\n"
 	"  doctor [--json]                    tell what this host can do, and how to fix the rest\n"
-	"  help [run|doctor|machine]          explain a command, or every property of a machine\n"
+	"  help [run|doctor|machine|workloads]\n"
+	"                                     explain a command, every property of a machine, or\n"
+	"                                     what the toy guest can do\n"
 	"\n"
 	"Options:\n"
 	"  -h, --help       show this\n"
@@ -57,7 +60,7 @@ static const char help_run[] =
 	"\n"
 	"VALUE is written the way the property wants it: 2, 0x1000, 64M, true, false, text,\n"
 	"one,two for lists, ADDRESS,SIZE for reg; or raw: <1 2 3> cells, \"a\",\"b\" strings.\n"
-	"`umbra help machine` lists the properties.\n";
+	"`umbra help machine` lists the properties, `umbra help workloads` the boot arguments.\n";
 
 static const char help_doctor[] =
 	"Usage: umbra doctor [--json]\n"
@@ -313,7 +316,12 @@ static int command_help(int argc, char **argv)
 		return show(help_doctor);
 	if (!strcmp(topic, "machine"))
 		return show_bindings();
-	return usage_error("", "no help on %s; the topics are run, doctor and machine", topic);
+	if (!strcmp(topic, "workloads")) {
+		workloads_print(stdout);
+		return finish_output();
+	}
+	return usage_error("", "no help on %s; the topics are run, doctor, machine and workloads",
+			   topic);
 }
 
 int main(int argc, char **argv)

@@ -147,12 +147,20 @@ UTEST(bad, machines, .init = setup, .fini = fini)
 		{ "/work/reg=0x80000000,123", "/work" },
 		{ "/umbra/fualt-around=8", "did you mean" },
 		{ "/umbra/churn/ops=everything", "/umbra/churn/ops" },
+		{ "/work/fill=zero", "/umbra/churn/ops: update needs pages with stamps" },
+		{ "/chosen/bootargs=workload=counter increments=9",
+		  "discard drops what workload=counter stores" },
+		{ "/chosen/bootargs=workload=verify", "discard drops what workload=verify stores" },
 	};
 	size_t len;
 	char *dtb;
 
 	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
-		check_last(umbra("run configs/touch.dts --set '%s'", bad[i].set), 126, bad[i].says);
+		check_last(umbra("run configs/touch.dts --set /umbra/churn/enabled=1 --set '%s'",
+				 bad[i].set),
+			   126, bad[i].says);
+	check_last(umbra("run configs/counter.dts --set /umbra/host/seconds=0"), 126,
+		   "workload=counter then never ends");
 	dtb = file_read(scratch_dtb("touch"), &len);
 	for (size_t n = 0; n < len; n += len / 5)
 		check_last(umbra("run %s", scratch_write("cut.dtb", dtb, n)), 126, "cut.dtb: ");
@@ -377,6 +385,39 @@ UTEST(bad, load_from_a_hole, .init = need_kvm)
 {
 	check_guest("hole", "load of 8 bytes at guest physical 0xfec00000, where it has no memory");
 	check_guest("hole at=0x70000000", "guest physical 0x70000000, where it has no memory");
+}
+
+UTEST(bad, store_to_a_hole, .init = need_kvm)
+{
+	check_guest("store", "store of 8 bytes at guest physical 0xfec00000, where it has no "
+			     "writable memory");
+}
+
+UTEST(bad, store_to_the_input, .init = need_kvm)
+{
+	for (int cpl = 0; cpl <= 3; cpl += 3) {
+		check_last(umbra("run configs/digest.dts --input Makefile --set /cpus/cpl=%d --set "
+				 "'/chosen/bootargs=workload=bad kind=input'",
+				 cpl),
+			   127,
+			   "guest: stop: vCPU 0: store of 8 bytes at guest physical 0x100000000");
+		umbra_said_err("no writable memory, near rip 0x");
+	}
+}
+
+UTEST(bad, ports_that_mean_nothing, .init = need_kvm)
+{
+	check_guest("in", "in from port 0xe0, 4 bytes: only a 32-bit out to port 0xe0");
+	check_guest("port", "out to port 0x80, 4 bytes: only");
+	check_guest("byte", "out to port 0xe0, 1 bytes: only");
+}
+
+UTEST(bad, halt, .init = need_kvm)
+{
+	check_guest("hlt", "triple fault");
+	check_last(
+		umbra("run configs/hello-cpl0.dts --set '/chosen/bootargs=workload=bad kind=hlt'"),
+		127, "guest: stop: vCPU 0: halted with interrupts off: it can never run again");
 }
 
 UTEST(bad, load_beyond_the_map, .init = need_kvm)

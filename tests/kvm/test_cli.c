@@ -45,6 +45,7 @@ UTEST(cli, help_and_version)
 	check_shown("doctor --help", "Usage: umbra doctor");
 	check_shown("help doctor", "--json");
 	check_shown("help machine", "fault-around");
+	check_shown("help workloads", "pattern=seq|random|stride");
 	check_shown("--version", "umbra ");
 }
 

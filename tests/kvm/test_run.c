@@ -68,7 +68,13 @@ UTEST(run, exit_status_is_the_guests, .init = need_kvm)
 	umbra_ended(3);
 	umbra("run configs/hello.dts --set /chosen/bootargs=workload=nonsense");
 	umbra_ended(2);
-	umbra_said_out("no such workload: bootargs are \"workload=nonsense\"");
+	umbra_said_out(
+		"no such workload: bootargs are \"workload=nonsense\"; workload= is one of hello ");
+	umbra("run configs/hello-2.dts --set '/chosen/bootargs=workload=touch patern=seq'");
+	umbra_ended(2);
+	umbra_said_out(
+		"guest: a key that touch does not take: bootargs are \"workload=touch patern");
+	umbra_said_out("guest:   pattern=seq|random|stride\n");
 }
 
 UTEST(run, digest_is_that_of_the_file, .init = setup, .fini = scratch_remove)
@@ -200,6 +206,12 @@ UTEST(run, counter_is_exact, .init = need_kvm)
 	}
 	umbra("run configs/counter-2.dts --set /umbra/host/seconds=1");
 	umbra_ended(0);
+	umbra_said_err(", exact\n");
+	/* Stamps are other words of the same pages. */
+	umbra("run configs/counter-2.dts --set /umbra/host/seconds=1 --set /work/fill=stamp "
+	      "--set /umbra/churn/ops=update,remap,wrprotect");
+	umbra_ended(0);
+	umbra_said_err(" + 0 by the host");
 	umbra_said_err(", exact\n");
 }
 

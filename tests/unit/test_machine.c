@@ -179,7 +179,7 @@ UTEST(machine, set_changes_what_it_names)
 		"/umbra/fault-around=64",
 		"/umbra/image=/a/b.elf",
 		"/umbra/churn/enabled=true",
-		"/umbra/churn/ops=zap,update",
+		"/umbra/churn/ops=zap,remap",
 		"/umbra/churn/pages=1",
 		"/umbra/churn/seed=0x123456789abcdef0",
 		"/umbra/host/threads=3",
@@ -200,7 +200,7 @@ UTEST(machine, set_changes_what_it_names)
 	check(!m.canary && m.churn.on, "flags");
 	check_eq(m.fault_around, 64);
 	check_str(m.image, "/a/b.elf");
-	check_eq(m.churn.ops, CHURN_ZAP | CHURN_UPDATE);
+	check_eq(m.churn.ops, CHURN_ZAP | CHURN_REMAP);
 	check_eq(m.churn.seed, 0x123456789abcdef0);
 	check_eq(m.host.threads, 3);
 	check_str(m.model, "renamed");
