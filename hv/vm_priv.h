@@ -61,7 +61,7 @@ void vm_undo_setup(struct vm *vm);
 
 /* hv/vm_hcall.c */
 extern const struct hcall_ops vm_hcalls;
-void vm_vcpu_exited(void *vm, unsigned id, unsigned code);
+void vm_vcpu_exited(void *ctx, unsigned id, unsigned code);
 
 /* hv/vm_end.c. Nothing runs any more: check the memory, tell the user, return the exit status. */
 int vm_conclude(struct vm *vm, uint64_t run_ns);

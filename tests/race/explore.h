@@ -87,7 +87,6 @@ void explore_mark(void *object, const char *what);
 bool explore_is_freed(const void *p);
 
 /* Mutants: bit n of a set. */
-void explore_set_mutant(unsigned n); /* 0: none */
-bool mutant_on(unsigned n);
+void explore_set_mutant(unsigned n); /* 0: none; mutant_on() of mmu/base/mutant.h tells */
 
 #endif

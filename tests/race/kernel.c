@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/fault_threads.h"
 #include "tests/race/explore.h"
