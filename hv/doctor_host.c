@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/utsname.h>
 #include <unistd.h>
@@ -59,23 +60,52 @@ static void probe_kernel(struct doctor_report *r)
 			   "Linux %s: umbra is not tested below 6.1", u.release);
 }
 
+/* What userfaultfd asks for; whether it is enough, uffd.open tells. */
 static void probe_privilege(struct doctor_report *r)
 {
 	char text[64] = "", sysctl[16] = "0";
+	bool held, device = !access("/dev/userfaultfd", R_OK | W_OK);
 	uint64_t caps = 0;
 
 	if (read_field("/proc/self/status", "CapEff:", text, sizeof(text)))
 		caps = strtoull(text, NULL, 16);
 	read_field("/proc/sys/vm/unprivileged_userfaultfd", "", sysctl, sizeof(sysctl));
-	if (caps >> CAP_SYS_PTRACE_BIT & 1)
-		doctor_add(r, "host.cap-sys-ptrace", DOCTOR_OK, NULL,
-			   "held; vm.unprivileged_userfaultfd = %s", sysctl);
+	held = caps >> CAP_SYS_PTRACE_BIT & 1;
+	doctor_add(r, "uffd.privilege",
+		   held || device || *sysctl == '1' ? DOCTOR_OK : DOCTOR_MISSING,
+		   held || device || *sysctl == '1'
+			   ? NULL
+			   : "run as root, or setcap cap_sys_ptrace+ep the umbra binary",
+		   "CAP_SYS_PTRACE %s, vm.unprivileged_userfaultfd %s, /dev/userfaultfd %s",
+		   held ? "held" : "not held", sysctl, device ? "accessible" : "not accessible");
+}
+
+/* The pool is a file of a tmpfs that may have huge pages (mmu/host/pool.c), or else a memfd that has none. */
+static void probe_huge(struct doctor_report *r)
+{
+	int fs = fsopen("tmpfs", FSOPEN_CLOEXEC), mount = -1, err = 0;
+
+	if (fs < 0 || fsconfig(fs, FSCONFIG_SET_STRING, "huge", "advise", 0) ||
+	    fsconfig(fs, FSCONFIG_CMD_CREATE, NULL, NULL, 0))
+		err = errno;
+	if (!err) {
+		mount = fsmount(fs, FSMOUNT_CLOEXEC, 0);
+		err = mount < 0 ? errno : 0;
+	}
+	if (mount >= 0)
+		close(mount);
+	if (fs >= 0)
+		close(fs);
+	if (!err)
+		doctor_add(r, "host.huge-pages", DOCTOR_OK, NULL,
+			   "fresh memory comes 2 MiB at a time");
 	else
 		doctor_add(
-			r, "host.cap-sys-ptrace", DOCTOR_DEGRADED,
-			"run as root, or setcap cap_sys_ptrace+ep the umbra binary",
-			"not held: fork() events are not to be had; vm.unprivileged_userfaultfd = %s",
-			sysctl);
+			r, "host.huge-pages", DOCTOR_DEGRADED,
+			err == EPERM ? "run as root, or with CAP_SYS_ADMIN"
+				     : "use a kernel with CONFIG_TRANSPARENT_HUGEPAGE",
+			"a tmpfs with huge=advise: %s; fresh memory costs about six times as much",
+			strerror(err));
 }
 
 static void probe_rlimit(struct doctor_report *r, const char *id, int which, const char *what,
@@ -198,11 +228,10 @@ void doctor_probe_host(struct doctor_report *r)
 	probe_memory(r);
 	probe_rlimit(r, "host.rlimit-as", RLIMIT_AS, "bytes of address space", ADDRESS_WANTED,
 		     "ulimit -v unlimited");
-	probe_rlimit(r, "host.rlimit-memlock", RLIMIT_MEMLOCK, "bytes may be locked; none need be",
-		     0, NULL);
 	probe_rlimit(r, "host.rlimit-nofile", RLIMIT_NOFILE, "open files", FILES_WANTED,
 		     "ulimit -n 1024");
 	probe_maps(r);
 	probe_memfd(r);
+	probe_huge(r);
 	probe_dtc(r);
 }

@@ -10,10 +10,8 @@
 #include "hv/kvmio.h"
 #include "hv/machine.h"
 
-#define CAP_MEMORY_FAULT_INFO 232 /* newer than Debian 12's headers */
-
 /* CPL 0 this much slower than CPL 3 means that it is interpreted. */
-#define INTERPRETED_FACTOR    20
+#define INTERPRETED_FACTOR 20
 
 /* A flavour of KVM by its module. @paging: the module's parameter for nested paging, or NULL. */
 struct flavour {
@@ -94,10 +92,6 @@ static void probe_caps(struct doctor_report *r, int kvm)
 	else
 		doctor_add(r, "kvm.readonly-mem", DOCTOR_DEGRADED, "use a newer kernel",
 			   "absent: only umbra's own tables keep the input read-only");
-	doctor_add(r, "kvm.memory-fault-info", DOCTOR_OK, NULL,
-		   "%s; not needed, userfaultfd reports "
-		   "addresses",
-		   kvmio_check(kvm, CAP_MEMORY_FAULT_INFO) > 0 ? "claimed" : "absent");
 }
 
 static void probe_cpl(struct doctor_report *r, int kvm)

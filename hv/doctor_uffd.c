@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/userfaultfd.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,18 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* Newer than Debian 12's headers. */
-#define FEATURE_WP_UNPOPULATED (1ull << 13)
-#define FEATURE_POISON	       (1ull << 14)
-#define FEATURE_WP_ASYNC       (1ull << 15)
-#define FEATURE_MOVE	       (1ull << 16)
-#define CONTINUE_MODE_WP       (1ull << 1)
+#include "mmu/host/uffd.h"
 
-#define PROBE_PAGE	       4096ul
-
-#define FEATURES_NEEDED                                                                           \
-	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
-	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
+#define PROBE_PAGE 4096ul
 
 struct uffd_feature {
 	const char *id;
@@ -33,6 +23,7 @@ struct uffd_feature {
 	const char *fix;
 };
 
+/* What mmu/host/uffd.c asks for, and nothing else. */
 static const struct uffd_feature features[] = {
 	{ "uffd.missing-shmem", UFFD_FEATURE_MISSING_SHMEM, DOCTOR_MISSING, "first touch of a page",
 	  "use Linux 4.11 or newer" },
@@ -42,25 +33,9 @@ static const struct uffd_feature features[] = {
 	  "use Linux 5.7 or newer, with CONFIG_HAVE_ARCH_USERFAULTFD_WP" },
 	{ "uffd.wp-shmem", UFFD_FEATURE_WP_HUGETLBFS_SHMEM, DOCTOR_MISSING,
 	  "write protection of frames", "use Linux 5.19 or newer, with CONFIG_PTE_MARKER_UFFD_WP" },
-	{ "uffd.event-remove", UFFD_FEATURE_EVENT_REMOVE, DOCTOR_DEGRADED,
-	  "see madvise() by host code", "use Linux 4.11 or newer" },
-	{ "uffd.event-unmap", UFFD_FEATURE_EVENT_UNMAP, DOCTOR_DEGRADED,
-	  "see munmap() by host code", "use Linux 4.11 or newer" },
-	{ "uffd.event-remap", UFFD_FEATURE_EVENT_REMAP, DOCTOR_DEGRADED,
-	  "see mremap() by host code", "use Linux 4.11 or newer" },
-	{ "uffd.event-fork", UFFD_FEATURE_EVENT_FORK, DOCTOR_DEGRADED, "see fork() by host code",
-	  "use Linux 4.11 or newer" },
-	{ "uffd.sigbus", UFFD_FEATURE_SIGBUS, DOCTOR_DEGRADED,
-	  "resolve a fault in the faulting thread", "use Linux 4.14 or newer" },
-	{ "uffd.wp-unpopulated", FEATURE_WP_UNPOPULATED, DOCTOR_DEGRADED,
+	{ "uffd.wp-unpopulated", UFFD_FEATURE_WP_UNPOPULATED, DOCTOR_DEGRADED,
 	  "protect pages before they exist",
 	  "use Linux 6.4 or newer; until then they are filled first" },
-	{ "uffd.poison", FEATURE_POISON, DOCTOR_DEGRADED,
-	  "make a page fail instead of read as zeros", "use Linux 6.6 or newer" },
-	{ "uffd.wp-async", FEATURE_WP_ASYNC, DOCTOR_DEGRADED,
-	  "track dirty pages without a fault each", "use Linux 6.7 or newer" },
-	{ "uffd.move", FEATURE_MOVE, DOCTOR_DEGRADED, "move pages instead of copying",
-	  "use Linux 6.8 or newer" },
 };
 
 /* Without UFFD_USER_MODE_ONLY: KVM touches guest memory from the kernel. */
@@ -107,7 +82,7 @@ struct uffd_probe {
 
 static int probe_open(struct uffd_probe *p)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = FEATURES_NEEDED };
+	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURES_NEEDED };
 	struct uffdio_register reg = {
 		.mode = UFFDIO_REGISTER_MODE_MISSING | UFFDIO_REGISTER_MODE_MINOR |
 			UFFDIO_REGISTER_MODE_WP,
@@ -180,7 +155,7 @@ static void probe_behaviour(struct doctor_report *r)
 	doctor_add(r, "uffd.register", DOCTOR_OK, NULL,
 		   "missing, minor and write faults of shared memory");
 
-	if (!try_continue(&p, CONTINUE_MODE_WP))
+	if (!try_continue(&p, UFFDIO_CONTINUE_MODE_WP))
 		doctor_add(r, "uffd.continue-wp", DOCTOR_OK, NULL,
 			   "installs read-only in one step");
 	else if (!try_continue(&p, 0))
@@ -190,14 +165,6 @@ static void probe_behaviour(struct doctor_report *r)
 		doctor_add(r, "uffd.continue-wp", DOCTOR_MISSING,
 			   "report it, with the kernel version", "UFFDIO_CONTINUE fails: %s",
 			   strerror(errno));
-
-	if (ioctl(p.fd, UFFDIO_WRITEPROTECT, NULL) && errno == EFAULT)
-		doctor_add(r, "uffd.change-probe", DOCTOR_OK, NULL,
-			   "tells when no layout change is under way");
-	else
-		doctor_add(
-			r, "uffd.change-probe", DOCTOR_DEGRADED, NULL,
-			"UFFDIO_WRITEPROTECT(NULL) does not say EFAULT when idle: waits take longer");
 	probe_close(&p);
 }
 
@@ -234,6 +201,6 @@ void doctor_probe_uffd(struct doctor_report *r)
 		else
 			doctor_add(r, f->id, f->without, f->fix, "cannot %s", f->what_for);
 	}
-	if ((mask & FEATURES_NEEDED) == FEATURES_NEEDED)
+	if ((mask & UFFD_FEATURES_NEEDED) == UFFD_FEATURES_NEEDED)
 		probe_behaviour(r);
 }

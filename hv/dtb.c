@@ -29,7 +29,8 @@ static int open_regular(const char *path, int *fd, size_t *size, struct why *w)
 	/* O_NONBLOCK: opening a pipe nobody writes to must not hang. */
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
-		return why_fail(w, -errno, "cannot be opened: %s; check the path", strerror(errno));
+		return why_fail(w, -errno, "cannot be opened: %s%s", strerror(errno),
+				*why_advice(-errno) ? why_advice(-errno) : "; check the path");
 	if (fstat(*fd, &st))
 		err = why_fail(w, -errno, "cannot be examined: %s", strerror(errno));
 	else if (!S_ISREG(st.st_mode))

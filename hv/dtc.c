@@ -43,14 +43,16 @@ static int dtc_spawn(struct dtc *d, const char *path, struct why *w)
 	int out[2], errs[2], err;
 
 	if (pipe2(out, O_CLOEXEC))
-		return why_fail(w, -errno, "pipe for dtc: %s", strerror(errno));
+		return why_fail(w, -errno, "pipe for dtc: %s%s", strerror(errno),
+				why_advice(-errno));
 	if (pipe2(errs, O_CLOEXEC)) {
-		err = why_fail(w, -errno, "pipe for dtc: %s", strerror(errno));
+		err = why_fail(w, -errno, "pipe for dtc: %s%s", strerror(errno),
+			       why_advice(-errno));
 		goto err_close_out;
 	}
 	err = -posix_spawn_file_actions_init(&acts);
 	if (err) {
-		why_set(w, "start dtc: %s", strerror(-err));
+		why_set(w, "start dtc: %s%s", strerror(-err), why_advice(err));
 		goto err_close_errs;
 	}
 	err = -posix_spawn_file_actions_addopen(&acts, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
@@ -66,7 +68,7 @@ static int dtc_spawn(struct dtc *d, const char *path, struct why *w)
 			       "dtc, which compiles .dts files, is not installed: "
 			       "install the package device-tree-compiler, or give a .dtb");
 	else if (err)
-		why_set(w, "start dtc: %s", strerror(-err));
+		why_set(w, "start dtc: %s%s", strerror(-err), why_advice(err));
 	if (err)
 		goto err_close_errs;
 

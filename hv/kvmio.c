@@ -41,6 +41,9 @@ static const char *open_advice(int err)
 	case ENODEV:
 	case ENXIO:
 		return "load kvm_intel or kvm_amd, and allow virtualisation in the firmware";
+	case EMFILE:
+	case ENFILE:
+		return why_advice(-err) + 2; /* without "; " */
 	default:
 		return "run `umbra doctor`";
 	}

@@ -30,7 +30,17 @@ struct image {
 
 static int host_error(struct image *img, const char *what, int err)
 {
-	return why_fail(&img->why, -err, "%s: %s", what, strerror(err));
+	return why_fail(&img->why, -err, "%s: %s%s", what, strerror(err), why_advice(-err));
+}
+
+static int open_error(struct image *img, int err)
+{
+	if (*why_advice(-err))
+		return host_error(img, "cannot open the image", err);
+	return why_fail(&img->why, -err,
+			"cannot open the image: %s: name another in /umbra/image, or build the toy "
+			"guest with make",
+			strerror(err));
 }
 
 /* Read exactly @len bytes. The caller checked that the file has them; it may have shrunk since. */
@@ -220,7 +230,7 @@ int load_image(struct ram *ram, const struct machine *m, const char *path, uint6
 	/* O_NONBLOCK: a FIFO must be rejected, not waited for. */
 	img.fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (img.fd < 0)
-		return host_error(&img, "cannot open the image", errno);
+		return open_error(&img, errno);
 	err = load_open(&img, ram, entry);
 	close(img.fd);
 	return err;

@@ -234,8 +234,9 @@ static int open_regular_input(const char *path, int *fd, uint64_t *bytes, struct
 	/* O_NONBLOCK: opening a pipe nobody writes to must not hang. */
 	*fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (*fd < 0)
-		return why_fail(w, -errno, "cannot be opened: %s; give a file that you can read",
-				strerror(errno));
+		return why_fail(w, -errno, "cannot be opened: %s%s", strerror(errno),
+				*why_advice(-errno) ? why_advice(-errno)
+						    : "; give a file that you can read");
 	if (fstat(*fd, &st))
 		err = why_fail(w, -errno, "cannot be examined: %s", strerror(errno));
 	else if (S_ISDIR(st.st_mode))

@@ -8,6 +8,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <linux/kvm.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -127,6 +128,7 @@ UTEST(bad, image_that_is_no_file, .init = setup, .fini = fini)
 {
 	check_last(umbra("run configs/hello.dts --set /umbra/image=/no/such/file"), 126,
 		   "/no/such/file: cannot open the image: No such file");
+	umbra_said_err("name another in /umbra/image");
 	check_last(umbra("run configs/hello.dts --set /umbra/image=/tmp"), 126,
 		   "/tmp: not a regular file");
 }
@@ -243,6 +245,51 @@ UTEST(bad, input_that_shrinks_is_named, .init = setup, .fini = fini)
 	check_str(s->out, "");
 }
 
+struct reader {
+	int fd;
+	size_t len;
+	char text[65536];
+};
+
+/* Late and slowly, to the end. */
+static void *read_all(void *arg)
+{
+	struct reader *r = arg;
+	ssize_t n;
+
+	do {
+		usleep(20000);
+		n = read(r->fd, r->text + r->len, 1000);
+		r->len += n > 0 ? (size_t)n : 0;
+	} while (n);
+	return NULL;
+}
+
+/* Somebody made the pipe non-blocking: all that the guest says arrives nevertheless. */
+UTEST(bad, stdout_that_does_not_block, .init = setup, .fini = fini)
+{
+	static const char set[] = "/chosen/bootargs=workload=bad kind=malformed", fill[4096] = "";
+	const struct vm_opts none = { 0 };
+	struct reader reader = { .len = 0 };
+	int fds[2], saved = dup(STDOUT_FILENO), status;
+	pthread_t thread;
+
+	check(!pipe(fds) && fcntl(fds[1], F_SETPIPE_SZ, 4096) == 4096, "pipe");
+	check_eq(write(fds[1], fill, sizeof(fill)), (ssize_t)sizeof(fill));
+	check(!fcntl(fds[1], F_SETFL, O_NONBLOCK));
+	reader.fd = fds[0];
+	check(!pthread_create(&thread, NULL, read_all, &reader));
+	dup2(fds[1], STDOUT_FILENO);
+	close(fds[1]);
+	status = run_here("hello", set, &none);
+	dup2(saved, STDOUT_FILENO);
+	close(saved);
+	pthread_join(thread, NULL);
+	close(fds[0]);
+	check_eq(status, 0);
+	check_str(reader.text + sizeof(fill), umbra("run configs/hello.dts --set '%s'", set)->out);
+}
+
 static int fail_phase(void *ctx, struct ram *ram, unsigned cpu, uint32_t phase,
 		      const uint64_t payload[3], uint64_t *answer)
 {
@@ -338,6 +385,22 @@ UTEST(bad, no_userfaultfd_for_nobody, .init = setup, .fini = fini)
 	skip_if(c != '0', "vm.unprivileged_userfaultfd is %c: anybody may", c);
 	check_last(umbra_under(NOBODY, "run configs/hello.dts"), 125,
 		   "no permission for userfaultfd");
+}
+
+UTEST(bad, no_descriptors, .init = setup, .fini = fini)
+{
+	char *dtb = strdup(scratch_dtb("hello"));
+
+	for (int n = 4; n <= 12; n++) {
+		char under[64];
+
+		snprintf(under, sizeof(under), "prlimit --nofile=%d", n);
+		umbra_under(under, "run %s --trace %s", dtb, scratch("trace"));
+		umbra_ended(125);
+		umbra_said_err("Too many open files");
+		umbra_said_err("allow more open files (ulimit -n)");
+	}
+	free(dtb);
 }
 
 /* Missing pages must not read as zeros: the machine stops, whichever read it is that fails. */

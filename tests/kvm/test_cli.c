@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/umbra.h"
 
@@ -140,4 +141,10 @@ UTEST(cli, doctor_on_a_bad_host)
 	      "%s", s->out);
 
 	umbra_inject(NULL);
+	if (geteuid())
+		return;
+	s = umbra_under("setpriv --bounding-set -all --inh-caps -all", "doctor");
+	check(strstr(s->out, "degraded  host.huge-pages") &&
+		      strstr(s->out, "Operation not permitted; fresh memory costs"),
+	      "%s", s->out);
 }
