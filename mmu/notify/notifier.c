@@ -117,6 +117,7 @@ static void grace_period(struct mmu_notifier_subscriptions *mm)
 	}
 	lock_acquire(&mm->lock);
 	mm->grabs -= freed;
+	mm->freed += freed;
 	mm->is_reaping = false;
 	cond_broadcast(&mm->changed);
 	lock_release(&mm->lock);
@@ -124,9 +125,12 @@ static void grace_period(struct mmu_notifier_subscriptions *mm)
 
 void mmu_notifier_synchronize(struct mmu_notifier_subscriptions *mm)
 {
+	uint64_t ticket;
+
 	lock_acquire(&mm->lock);
-	/* Two rounds at most for what was put before the call: a batch under way, and the next one. */
-	while (mm->is_reaping || mm->dying) {
+	/* Two rounds, whatever is put meanwhile: a batch under way, and the next one, which takes all there is. */
+	ticket = mm->puts;
+	while (mm->freed < ticket) {
 		if (mm->is_reaping) {
 			cond_wait(&mm->changed, &mm->lock);
 			continue;
@@ -225,11 +229,15 @@ int mmu_notifier_get_locked(struct mmu_notifier **out, const struct mmu_notifier
 		return -EINVAL;
 	lock_acquire(&mm->lock);
 	found = find(mm, ops);
-	rc = found && found->users == UINT_MAX ? -EOVERFLOW : 0;
+	/* Dead, but still listed: its release has run, or runs. It is of no use to anybody. */
+	if (mm->is_dead)
+		rc = -EINVAL;
+	else
+		rc = found && found->users == UINT_MAX ? -EOVERFLOW : 0;
 	if (found && !rc)
 		found->users++;
 	lock_release(&mm->lock);
-	if (!found) {
+	if (!found && !rc) {
 		mn = ops->alloc_notifier(mm);
 		if (!mn)
 			return -ENOMEM;
@@ -264,6 +272,7 @@ void mmu_notifier_put(struct mmu_notifier *mn)
 		delist(mn);
 		mn->next_dying = mm->dying;
 		mm->dying = mn;
+		mm->puts++;
 	}
 	lock_release(&mm->lock);
 }

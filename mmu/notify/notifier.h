@@ -113,11 +113,12 @@ struct mmu_notifier_subscriptions {
 	struct list_node deferred;  /* [l] to insert or to remove when the tree thaws */
 	struct list_node open;	    /* [l] the tracked brackets */
 	struct mmu_notifier *dying; /* [l] put, not yet freed */
-	bool is_reaping;	    /* [l] somebody waits for a grace period to free some */
-	bool is_dead;		    /* [l] mmu_notifier_release() has begun */
-	uint64_t grabs;		    /* [l] subscriptions that still refer to the mm */
-	_Atomic uint64_t misuses;   /* refusals by those who may not refuse (A36) */
-	struct notify_lint *lint;   /* [I] debug */
+	uint64_t puts, freed; /* [l] how many were ever put for good, and how many of them freed */
+	bool is_reaping;      /* [l] somebody waits for a grace period to free some */
+	bool is_dead;	      /* [l] mmu_notifier_release() has begun */
+	uint64_t grabs;	      /* [l] subscriptions that still refer to the mm */
+	_Atomic uint64_t misuses; /* refusals by those who may not refuse (A36) */
+	struct notify_lint *lint; /* [I] debug */
 };
 
 /* ---- Life of an mm: the primary ---------------------------------------------------------------------------- */
@@ -192,8 +193,8 @@ int mmu_notifier_get_locked(struct mmu_notifier **out, const struct mmu_notifier
 void mmu_notifier_put(struct mmu_notifier *mn);
 
 /*
- * mmu_notifier_synchronize - wait until everything put on @mm before the call has been freed. Waits for a grace
- * period: no lock, no RCU section, not from free_notifier. Kernel: same name, for all mms.
+ * mmu_notifier_synchronize - wait until everything put on @mm before the call has been freed, not for what is put
+ * meanwhile. Waits for two grace periods at most: no lock, no RCU section, not from free_notifier. Kernel: same name, for all mms.
  */
 void mmu_notifier_synchronize(struct mmu_notifier_subscriptions *mm);
 

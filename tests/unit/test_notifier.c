@@ -329,6 +329,37 @@ UTEST(notifier_get, put_inside_a_callback, .init = init, .fini = fini)
 	check_eq(freed, 1);
 }
 
+/* Each that is freed puts the next one: there is always something to free. */
+static void free_and_put(struct mmu_notifier *mn);
+
+static const struct mmu_notifier_ops chain_ops = { .alloc_notifier = sub_alloc,
+						   .free_notifier = free_and_put };
+
+static void free_and_put(struct mmu_notifier *mn)
+{
+	struct mmu_notifier *next;
+
+	if (++freed < 100) {
+		expect(mmu_notifier_get(&next, &chain_ops, &mm) == 0 && next != mn);
+		mmu_notifier_put(next);
+	}
+	free(sub_of(mn));
+}
+
+UTEST(notifier_get, synchronize_ends_under_continuous_puts, .init = init, .fini = fini)
+{
+	struct mmu_notifier *mn;
+
+	allocated = freed = 0;
+	check_eq(mmu_notifier_get(&mn, &chain_ops, &mm), 0);
+	mmu_notifier_put(mn);
+	for (unsigned n = 1; n <= 100; n++) {
+		mmu_notifier_synchronize(&mm);
+		check_eq(freed, n);
+	}
+	check(!mm.dying && mm.grabs == 0);
+}
+
 /* ---- release ---- */
 
 UTEST(notifier_release, death_then_unregister, .init = init, .fini = fini)
@@ -412,4 +443,40 @@ UTEST(notifier_release, death_during_unregister, .init = init, .fini = fini)
 UTEST(notifier_release, unregister_during_death, .init = init, .fini = fini)
 {
 	race(die, unregister);
+}
+
+static void free_released(struct mmu_notifier *mn)
+{
+	expect(sub_of(mn)->releases == 1);
+	freed++;
+	free(sub_of(mn));
+}
+
+static const struct mmu_notifier_ops released_ops = { .release = sub_release,
+						      .alloc_notifier = sub_alloc,
+						      .free_notifier = free_released };
+
+/* The mm is dead and the notifier released, or nearly, but still on the list: nobody gets it. */
+UTEST(notifier_release, get_during_death, .init = init, .fini = fini)
+{
+	static struct gate gate = GATE_INIT;
+	struct leaver dead = { 0 };
+	struct mmu_notifier *mn, *late = NULL;
+	pthread_t t;
+
+	allocated = freed = 0;
+	check_eq(mmu_notifier_get(&mn, &released_ops, &mm), 0);
+	sub_of(mn)->gate = &gate;
+	gate_arm(&gate);
+	t = rig_thread(die, &dead);
+	gate_wait(&gate);
+	check_eq(mmu_notifier_get(&late, &released_ops, &mm), -EINVAL);
+	check(!late && mn->users == 1 && allocated == 1);
+	check_eq(mmu_notifier_get(&late, &put_ops, &mm), -EINVAL); /* nothing is allocated for it */
+	check_eq(allocated, 1);
+	gate_open(&gate);
+	rig_join(t);
+	mmu_notifier_put(mn);
+	mmu_notifier_synchronize(&mm);
+	check_eq(freed, 1);
 }
