@@ -170,6 +170,8 @@ static int change(struct churn *c, enum machine_churn_op op, uint64_t page, uint
 			err = ram_remap(c->ram, RAM_WORK, page, n, false);
 		return err == -ENOSPC ? ram_remap(c->ram, RAM_WORK, 0, c->pages, false) : err;
 	case CHURN_UPDATE:
+		if (!c->stamps) /* machine_rules.c lets none pass */
+			return -EINVAL;
 		update(c, page, n);
 		return 0;
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * SIGINT and SIGTERM: the first ends the run in order, with trace and statistics; the second kills.
+ * SIGINT and SIGTERM: the first ends the run in order, with trace and statistics; a second one, a moment later, kills.
  * Owns a thread that waits for them, and blocks them in the thread that starts it and all that this one starts.
  * Called by hv/vm.c, before any other thread of the run exists.
  * Does not know what is being stopped.
