@@ -232,7 +232,7 @@ int binding_encode(const struct binding *b, const char *text, char buf[static BI
 	return err;
 }
 
-/* A default that does not pass is a mistake in the table; tests/unit/test_machine.c looks. */
+/* A default that does not pass is a mistake in the table; tests/unit/machine.c looks. */
 void bindings_set_defaults(struct machine *m)
 {
 	char buf[BIND_VALUE_SIZE], text[256];

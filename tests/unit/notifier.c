@@ -1,64 +1,13 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* List notifiers: who is called, in which order, and how a refusal is unwound. */
-#include "mmu/notify/notifier.h"
+/* List notifiers: who is called, in which order, how a refusal is unwound, and what each callback may do. */
+#include "mmu/notify/interval.h"
 
 #include <errno.h>
 #include <signal.h>
 
-#include "tests/rig.h"
-#include "tests/test.h"
+#include "tests/unit/notifier_sub.h"
 
-struct sub {
-	struct mmu_notifier mn;
-	atomic_uint starts, ends, releases;
-	int refuse;
-	struct gate *gate;
-};
-
-static struct sub *sub_of(struct mmu_notifier *mn)
-{
-	return (struct sub *)mn;
-}
-
-static int sub_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
-{
-	(void)range;
-	atomic_fetch_add(&sub_of(mn)->starts, 1);
-	if (sub_of(mn)->gate)
-		gate_pass(sub_of(mn)->gate);
-	return sub_of(mn)->refuse;
-}
-
-static void sub_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
-{
-	(void)range;
-	atomic_fetch_add(&sub_of(mn)->ends, 1);
-}
-
-static void sub_release(struct mmu_notifier *mn)
-{
-	atomic_fetch_add(&sub_of(mn)->releases, 1);
-}
-
-static const struct mmu_notifier_ops both_ops = { .invalidate_range_start = sub_start,
-						  .invalidate_range_end = sub_end,
-						  .release = sub_release };
-static const struct mmu_notifier_ops start_ops = { .invalidate_range_start = sub_start };
 static const struct mmu_notifier_ops end_ops = { .invalidate_range_end = sub_end };
-
-static struct mmu_notifier_subscriptions mm;
-static struct mmu_notifier_range range;
-
-static void init(void)
-{
-	mmu_notifier_subscriptions_init(&mm);
-	mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, &mm, 0x1000, 0x3000);
-}
-
-static void fini(void)
-{
-	mmu_notifier_subscriptions_fini(&mm);
-}
 
 UTEST(notifier, calls_everybody_who_has_the_callback, .init = init, .fini = fini)
 {
@@ -140,103 +89,135 @@ UTEST(notifier, who_may_block_may_not_refuse, .init = init, .fini = fini)
 	mmu_notifier_unregister(&bad.mn);
 }
 
-static void *open_bracket(void *arg)
+UTEST(notifier_ops, tlbs_exclude_brackets, .init = init, .fini = fini)
 {
-	struct mmu_notifier_range mine;
+	static const struct mmu_notifier_ops both[] = {
+		{ .arch_invalidate_secondary_tlbs = sub_tlbs, .invalidate_range_start = sub_start },
+		{ .arch_invalidate_secondary_tlbs = sub_tlbs, .invalidate_range_end = sub_end },
+	};
+	struct sub bad = { 0 }, tlb = { 0 };
 
-	(void)arg;
-	mmu_notifier_range_init(&mine, MMU_NOTIFY_CLEAR, &mm, 0x1000, 0x3000);
-	expect(mmu_notifier_invalidate_range_start(&mine) == 0);
-	mmu_notifier_invalidate_range_end(&mine);
-	return NULL;
+	for (int i = 0; i < 2; i++) {
+		bad.mn.ops = &both[i];
+		check_eq(mmu_notifier_register(&bad.mn, &mm), -EINVAL);
+	}
+	subscribe(&tlb, &tlb_ops);
+	mmu_notifier_arch_invalidate_secondary_tlbs(&mm, 0x1000, 0x2000);
+	check_eq(tlb.tlbs, 1);
+	mmu_notifier_unregister(&tlb.mn);
 }
 
-static atomic_bool unregistered;
-
-static void *unregister(void *arg)
+UTEST(notifier_ops, young_is_asked_of_all, .init = init, .fini = fini)
 {
-	mmu_notifier_unregister(arg);
-	atomic_store(&unregistered, true);
-	return NULL;
+	struct sub a = { 0 }, b = { 0 }, none = { 0 };
+
+	check(!mmu_notifier_test_young(&mm, 0x1000));
+	subscribe(&a, &full_ops);
+	subscribe(&none, &start_ops);
+	subscribe(&b, &full_ops);
+	a.young = b.young = true;
+	check(mmu_notifier_test_young(&mm, 0x1000));
+	check(a.young && b.young);
+	check(mmu_notifier_clear_young(&mm, 0x1000, 0x2000));
+	check(!a.young && !b.young); /* both, not up to the first */
+	check(!mmu_notifier_test_young(&mm, 0x1000));
+	b.young = true;
+	check(mmu_notifier_clear_flush_young(&mm, 0x1000, 0x2000));
+	check(!mmu_notifier_clear_flush_young(&mm, 0x1000, 0x2000));
+	mmu_notifier_unregister(&a.mn);
+	mmu_notifier_unregister(&b.mn);
+	mmu_notifier_unregister(&none.mn);
 }
 
-/* M12: unregister returns only when no callback runs any more, and the rest of the list stays in reach of it. */
-UTEST(notifier, unregister_waits_for_a_callback, .init = init, .fini = fini)
+UTEST(notifier_ops, owner_is_skipped, .init = init, .fini = fini)
 {
-	static struct gate gate = GATE_INIT;
-	struct sub last = { .mn.ops = &both_ops }, slow = { .mn.ops = &both_ops, .gate = &gate };
-	pthread_t bracket, remove;
+	struct sub s = { .refuse = -EAGAIN };
 
-	check_eq(mmu_notifier_register(&last.mn, &mm), 0);
-	check_eq(mmu_notifier_register(&slow.mn, &mm), 0);
-	gate_arm(&gate);
-	bracket = rig_thread(open_bracket, NULL);
-	gate_wait(&gate);
-	atomic_store(&unregistered, false);
-	remove = rig_thread(unregister, &slow.mn);
-	while (!atomic_load(&slow.releases))
-		sched_yield();
-	/* Off the list, so later brackets do not stop at the gate. */
-	while (atomic_load(&mm.first) != &last.mn)
-		sched_yield();
-	open_bracket(NULL);
-	check(!atomic_load(&unregistered));
-	gate_open(&gate);
-	rig_join(remove);
-	rig_join(bracket);
-	check(last.starts == 2 && last.ends == 2);
-	mmu_notifier_unregister(&last.mn);
+	subscribe(&s, &start_ops);
+	mmu_notifier_range_init_owner(&range, MMU_NOTIFY_MIGRATE, &mm, 0x1000, 0x2000, &s);
+	range.flags = 0;
+	check_eq(mmu_notifier_invalidate_range_start(&range), 0);
+	mmu_notifier_invalidate_range_end(&range);
+	range.event = MMU_NOTIFY_CLEAR; /* not an event that has an owner */
+	check_eq(mmu_notifier_invalidate_range_start(&range), -EAGAIN);
+	range.event = MMU_NOTIFY_EXCLUSIVE;
+	range.owner = &range;
+	check_eq(mmu_notifier_invalidate_range_start(&range), -EAGAIN);
+	check(!mmu_notifier_range_is_own(&range, NULL));
+	mmu_notifier_unregister(&s.mn);
 }
 
-/* A subscriber of an mm sees brackets whole, also when it comes in the middle of one. */
-struct zapper {
-	struct rig *r;
-	struct sub *sub;
-};
+/* ---- Both kinds together ---- */
 
-static void *zap_all(void *arg)
+static unsigned order, interval_at, list_at;
+
+static bool invalidate(struct mmu_interval_notifier *in, const struct mmu_notifier_range *r,
+		       uint64_t cur_seq)
 {
-	struct rig *r = arg;
-
-	expect(hostmm_zap(r->mm, rig_hva(r, 0), rig_hva(r, r->pages)) == 0);
-	return NULL;
+	(void)r;
+	interval_at = ++order;
+	mmu_interval_set_seq(in, cur_seq);
+	return true;
 }
 
-static void *subscribe(void *arg)
+static int ordered_start(struct mmu_notifier *mn, const struct mmu_notifier_range *r)
 {
-	struct zapper *z = arg;
-
-	expect(hostmm_subscribe(z->r->mm, &z->sub->mn) == 0);
-	atomic_store(&unregistered, true);
-	return NULL;
+	list_at = ++order;
+	return sub_start(mn, r);
 }
 
-UTEST(notifier, subscribe_waits_for_open_brackets)
+/* M11, and what the kernel leaks: the tree has accepted, then the list refuses. */
+UTEST(notifier_ops, refusal_of_the_list_leaves_no_count, .init = init, .fini = fini)
 {
-	static struct gate gate = GATE_INIT;
-	struct sub slow = { .mn.ops = &both_ops, .gate = &gate }, late = { .mn.ops = &both_ops };
-	struct zapper z;
-	pthread_t a, b;
-	struct rig r;
+	static const struct mmu_interval_notifier_ops in_ops = { .invalidate = invalidate };
+	static const struct mmu_notifier_ops ordered_ops = { .invalidate_range_start =
+								     ordered_start };
+	struct mmu_interval_notifier in = { 0 };
+	struct sub no = { .refuse = -EAGAIN }, yes = { 0 };
 
-	rig_up(&r, &(struct rig_opts){ .pages = 4 });
-	z = (struct zapper){ .r = &r, .sub = &late };
-	check_eq(hostmm_subscribe(r.mm, &slow.mn), 0);
-	gate_arm(&gate);
-	a = rig_thread(zap_all, &r);
-	gate_wait(&gate);
-	atomic_store(&unregistered, false);
-	b = rig_thread(subscribe, &z);
-	for (int i = 0; i < 1000; i++)
-		sched_yield();
-	check(!atomic_load(&unregistered));
-	gate_open(&gate);
-	rig_join(a);
-	rig_join(b);
-	check(late.starts == 0 && late.ends == 0);
-	zap_all(&r);
-	check(late.starts == 1 && late.ends == 1);
-	mmu_notifier_unregister(&late.mn);
-	mmu_notifier_unregister(&slow.mn);
-	rig_down(&r);
+	subscribe(&yes, &full_ops);
+	subscribe(&no, &ordered_ops);
+	check_eq(mmu_interval_notifier_insert(&in, &mm, 0x1000, 0x1000, &in_ops), 0);
+	range.flags = 0;
+	check_eq(mmu_notifier_invalidate_range_start(&range), -EAGAIN);
+	check(interval_at == 1 && list_at == 2);
+	check(yes.starts == 1 && yes.ends == 1);
+	check(mm.active == 0 && mm.invalidate_seq == 4 && !range.is_tracked);
+	check_eq(mmu_interval_read_begin(&in), 3); /* does not hang */
+	mmu_interval_notifier_remove(&in);
+	mmu_notifier_unregister(&no.mn);
+	mmu_notifier_unregister(&yes.mn);
+}
+
+/* ---- change_pte (A22) ---- */
+
+UTEST(notifier_ops, change_pte_acts_alone_only, .init = init, .fini = fini)
+{
+	struct mmu_notifier_range change, apart, unmap;
+	struct sub s = { 0 }, tlb = { 0 };
+
+	subscribe(&s, &full_ops);
+	subscribe(&tlb, &tlb_ops);
+	mmu_notifier_range_init(&change, MMU_NOTIFY_CHANGE, &mm, 0x1000, 0x2000);
+	mmu_notifier_range_init(&apart, MMU_NOTIFY_CLEAR, &mm, 0x2000, 0x3000);
+	mmu_notifier_range_init(&unmap, MMU_NOTIFY_UNMAP, &mm, 0, 0x9000);
+	check_eq(mmu_notifier_outstanding(&mm, 0x1000), 0);
+	check_eq(mmu_notifier_invalidate_range_start(&change), 0);
+	check_eq(mmu_notifier_invalidate_range_start(&apart), 0);
+	mmu_notifier_change_pte(&mm, 0x1000, 77, false);
+	check(s.repoints == 1 && s.zaps == 0 && s.fn == 77);
+	check_eq(tlb.tlbs, 1); /* the other way to be immediate */
+	/* M2: one more bracket over the address. */
+	check_eq(mmu_notifier_invalidate_range_start(&unmap), 0);
+	check_eq(mmu_notifier_outstanding(&mm, 0x1000), 2);
+	mmu_notifier_change_pte(&mm, 0x1000, 78, false);
+	check(s.repoints == 1 && s.zaps == 1);
+	mmu_notifier_invalidate_range_end(&unmap);
+	mmu_notifier_invalidate_range_end(&apart);
+	mmu_notifier_change_pte(&mm, 0x1000, 79, false);
+	check_eq(s.repoints, 2);
+	mmu_notifier_invalidate_range_end(&change);
+	check_eq(mmu_notifier_outstanding(&mm, 0x1000), 0);
+	mmu_notifier_unregister(&s.mn);
+	mmu_notifier_unregister(&tlb.mn);
 }

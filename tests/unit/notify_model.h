@@ -2,7 +2,7 @@
 /*
  * What the notifier core must do, in the fewest words: arrays, no threads, no lists, no tree.
  * Owns the expected state of one mm and the expected callbacks of one operation. Who may call:
- * test_notify_model.c, which does the same to the library and compares. May not know: the library.
+ * notify_model.c, which does the same to the library and compares. May not know: the library.
  */
 #ifndef UMBRA_TESTS_UNIT_NOTIFY_MODEL_H
 #define UMBRA_TESTS_UNIT_NOTIFY_MODEL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The library's side of test_notify_model.c: callbacks that write down what they were called with, and threads that make the
- * calls that wait. Owns the mm under test, its subscriptions, and the log. Who may call: test_notify_model.c.
+ * The library's side of notify_model.c: callbacks that write down what they were called with, and threads that make the
+ * calls that wait. Owns the mm under test, its subscriptions, and the log. Who may call: notify_model.c.
  * May not know: which operations there are.
  */
 #ifndef UMBRA_TESTS_UNIT_NOTIFY_RECORDER_H

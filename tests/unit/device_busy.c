@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <sched.h>
 
-#include "tests/unit/test_device.h"
+#include "tests/unit/device.h"
 
 /* ---- Ranges that must not block ---- */
 

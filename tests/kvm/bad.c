@@ -133,7 +133,7 @@ UTEST(bad, image_that_is_no_file, .init = setup, .fini = fini)
 		   "/tmp: not a regular file");
 }
 
-/* Machines: test_machine.c has the details; these show that the reason arrives. */
+/* Machines: tests/unit/machine.c has the details; these show that the reason arrives. */
 
 UTEST(bad, machines, .init = setup, .fini = fini)
 {

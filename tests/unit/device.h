@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A device on a rig of a few pages, and short words for what tests do with it.
- * Owns nothing. Included by tests/unit/test_device*.c alone.
+ * Owns nothing. Included by tests/unit/device*.c alone.
  */
-#ifndef UMBRA_TESTS_UNIT_TEST_DEVICE_H
-#define UMBRA_TESTS_UNIT_TEST_DEVICE_H
+#ifndef UMBRA_TESTS_UNIT_DEVICE_H
+#define UMBRA_TESTS_UNIT_DEVICE_H
 
 #include "mmu/shadow/device_priv.h"
 #include "tests/rig.h"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Devices one step at a time: what each profile reads and writes, and drops. */
-#include "tests/unit/test_device.h"
+#include "tests/unit/device.h"
 
 #include <errno.h>
 
