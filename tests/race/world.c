@@ -3,10 +3,13 @@
 
 #include <string.h>
 
+#include "mmu/host/hostmm_actors.h"
+
 /* Twice the region, and room for frames that two forks of it take. */
 #define FRAMES_PER_PAGE 8
 
 struct world world;
+static _Atomic uint64_t floor_of[WORLD_VERSIONS];
 
 static void must(int rc, const char *what)
 {
@@ -20,6 +23,8 @@ void world_setup(uint64_t pages, const char *profile, const char *profile2)
 	struct hostmm_opts opts = { .fault_threads = 1 };
 
 	memset(&world, 0, sizeof(world));
+	for (unsigned page = 0; page < WORLD_VERSIONS; page++)
+		sync_store(&floor_of[page], 0);
 	world.pages = pages;
 	must(pool_create(&world.pool, FRAMES_PER_PAGE * pages + 8, true), "pool_create()");
 	must(hostmm_create(&world.mm, world.pool, &opts), "hostmm_create()");
@@ -28,9 +33,20 @@ void world_setup(uint64_t pages, const char *profile, const char *profile2)
 	     "hostmm_map()");
 	for (unsigned d = 0; d < WORLD_DEVICES; d++)
 		if (name[d])
-			must(device_create(&world.device[d], device_profile(name[d]), world.mm,
-					   world.hva, pages),
-			     "device_create()");
+			world_add_device(d, name[d], world.hva, pages);
+}
+
+void world_add_device(unsigned d, const char *profile, hva_t hva, uint64_t pages)
+{
+	must(device_create(&world.device[d], device_profile(profile), world.mm, hva, pages),
+	     "device_create()");
+}
+
+void world_move(uint64_t page)
+{
+	must(hostmm_migrate(world.mm, world_page(page), world_page(page + 1), HOSTMM_MIGRATE_AWAY),
+	     "hostmm_migrate()");
+	explore_say("page %llu is in another frame now", (unsigned long long)page);
 }
 
 static void report(void *ctx, hva_t addr, fn_t fn, const char *what)
@@ -102,4 +118,27 @@ void device_store(unsigned d, const char *who, uint64_t page, uint64_t value)
 	     "device store");
 	explore_say("%s writes %llu to page %llu", who, (unsigned long long)value,
 		    (unsigned long long)page);
+}
+
+void write_version(uint64_t page, uint64_t version)
+{
+	host_store("the CPU", page, version);
+	sync_store_release(&floor_of[page], version);
+}
+
+void check_version(unsigned d, const char *who, uint64_t page)
+{
+	uint64_t at_least = sync_load_acquire(&floor_of[page]);
+	uint64_t got = device_load(d, who, page);
+
+	if (got == POOL_CANARY)
+		explore_fail("%s reads a frame that has been freed", who);
+	if (got < at_least)
+		explore_fail("%s reads %llu, after the CPU has written %llu", who,
+			     (unsigned long long)got, (unsigned long long)at_least);
+}
+
+uint64_t version_of(uint64_t page)
+{
+	return sync_load(&floor_of[page]);
 }

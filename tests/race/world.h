@@ -30,6 +30,11 @@ void world_finish(void);
 /* The same for a scenario with a bad device, which has its own oracle: no check. */
 void world_finish_unchecked(void);
 
+/* Device @d (none so far) from now on, on other pages than world_setup() gives it perhaps. */
+void world_add_device(unsigned d, const char *profile, hva_t hva, uint64_t pages);
+/* Migrate a page of the region to another frame. */
+void world_move(uint64_t page);
+
 static inline hva_t world_page(uint64_t page)
 {
 	return world.hva + (page << PAGE_SHIFT);
@@ -43,5 +48,15 @@ uint64_t host_load(const char *who, uint64_t page);
 void host_store(const char *who, uint64_t page, uint64_t value);
 uint64_t device_load(unsigned d, const char *who, uint64_t page);
 void device_store(unsigned d, const char *who, uint64_t page, uint64_t value);
+
+/*
+ * Versions of page 0 and 1: the CPU writes ever higher numbers; a load that begins after a write has returned must find that
+ * number or a higher one. An older one, or the pattern of freed frames, is a violation.
+ * check_version - load @page by device @d, and compare. version_of - what a load must find at least; 0 before any write.
+ */
+#define WORLD_VERSIONS 2
+void write_version(uint64_t page, uint64_t version);
+void check_version(unsigned d, const char *who, uint64_t page);
+uint64_t version_of(uint64_t page);
 
 #endif

@@ -3,40 +3,12 @@
 #include "tests/race/scenario.h"
 #include "tests/race/world.h"
 
-static _Atomic uint64_t at_least; /* what a load of page 0 must find */
-
-static void write_version(uint64_t version)
-{
-	host_store("the CPU", 0, version);
-	sync_store_release(&at_least, version);
-}
-
-static void read_version(const char *who)
-{
-	uint64_t floor = sync_load_acquire(&at_least);
-	uint64_t got = device_load(0, who, 0);
-
-	if (got == POOL_CANARY)
-		explore_fail("%s reads a frame that has been freed", who);
-	if (got < floor)
-		explore_fail(
-			"%s reads %llu from the page's old frame, after the CPU has written %llu",
-			who, (unsigned long long)got, (unsigned long long)floor);
-}
-
 static void setup(uint64_t pages, const char *profile)
 {
 	world_setup(pages, profile, NULL);
 	for (uint64_t page = 1; page < pages; page++)
 		host_store("the CPU", page, 1);
-	write_version(1);
-}
-
-static void move_page_0(void)
-{
-	if (hostmm_migrate(world.mm, world_page(0), world_page(1), HOSTMM_MIGRATE_AWAY))
-		explore_fail("hostmm_migrate() failed");
-	explore_say("page 0 is in another frame now");
+	write_version(0, 1);
 }
 
 /* ---- GRU ---- */
@@ -52,15 +24,15 @@ static void gru_kernel(void *ctx)
 {
 	(void)ctx;
 	explore_say("the kernel begins to move page 0");
-	move_page_0();
-	write_version(2);
+	world_move(0);
+	write_version(0, 2);
 }
 
 static void gru_engine(void *ctx)
 {
 	(void)ctx;
-	read_version("the GRU");
-	read_version("the GRU");
+	check_version(0, "the GRU", 0);
+	check_version(0, "the GRU", 0);
 }
 
 static void gru_finish(void *ctx)
@@ -68,7 +40,7 @@ static void gru_finish(void *ctx)
 	struct device_stats before, after;
 
 	(void)ctx;
-	read_version("later, the GRU");
+	check_version(0, "later, the GRU", 0);
 	device_get_stats(world.device[0], &before);
 	device_load(0, "the GRU", 1);
 	device_get_stats(world.device[0], &after);
@@ -116,8 +88,8 @@ static void xpmem_kernel(void *ctx)
 {
 	(void)ctx;
 	explore_say("the kernel begins to move page 0: it calls invalidate_range_start()");
-	move_page_0();
-	write_version(2);
+	world_move(0);
+	write_version(0, 2);
 	if (race_variant_is("M30"))
 		explore_say("XPMEM's work queue gets to run, and drops %llu entries",
 			    (unsigned long long)device_run_deferred(world.device[0]));
@@ -126,13 +98,13 @@ static void xpmem_kernel(void *ctx)
 static void xpmem_remote(void *ctx)
 {
 	(void)ctx;
-	read_version("the remote node");
+	check_version(0, "the remote node", 0);
 }
 
 static void xpmem_finish(void *ctx)
 {
 	(void)ctx;
-	read_version("later, the remote node");
+	check_version(0, "later, the remote node", 0);
 	device_load(0, "the remote node", 1);
 	world_finish();
 }
