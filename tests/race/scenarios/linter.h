@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Without the linter of mmu/notify: where the primary breaks its half of the contract, that speaks up before any harm
- * is done, and the scenario wants to show the harm. Between world_setup() and world_finish(). Owns what it puts aside.
+ * Without the linter of mmu/notify: where a variant breaks the primary's half of the contract, that speaks up before any
+ * harm is done, and the scenario wants to show the harm. Only such a variant calls linter_off(), after world_setup();
+ * linter_on(), before world_finish(), does nothing in others. Owns what it puts aside.
  */
 #ifndef UMBRA_TESTS_RACE_SCENARIOS_LINTER_H
 #define UMBRA_TESTS_RACE_SCENARIOS_LINTER_H
@@ -20,7 +21,10 @@ static inline void linter_off(void)
 
 static inline void linter_on(void)
 {
-	hostmm_subscriptions(world.mm)->lint = linter;
+	struct mmu_notifier_subscriptions *mm = hostmm_subscriptions(world.mm);
+
+	if (!mm->lint)
+		mm->lint = linter;
 }
 
 #endif
