@@ -170,7 +170,10 @@ static inline void rwlock_write_release(struct rwlock *l)
 						memory_order_acquire)
 
 /* Memory behind @p is about to be touched by somebody who shares no lock with the others: only the explorer asks. */
-#define sync_touch(p) ((void)(p))
+#define sync_touch(p)	  ((void)(p))
+
+/* A callback that is about to be called, as in sync_callback(ops->release)(mn): the explorer notes who calls what. */
+#define sync_callback(fn) (fn)
 
 /*
  * RCU, bulletproof flavour: no registration, readers may sleep, sections nest.

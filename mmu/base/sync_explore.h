@@ -32,7 +32,7 @@ enum explore_op {
 	EXPLORE_RCU_UNLOCK,
 	EXPLORE_RCU_WAIT,
 	EXPLORE_FREE, /* memory from @object to @other, the last byte: conflicts with every use of it */
-	EXPLORE_NOTE, /* a callback boundary, or a mark of a scenario */
+	EXPLORE_NOTE, /* the start of a thread */
 	EXPLORE_OP_COUNT
 };
 
@@ -188,6 +188,19 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
 
 /* Memory behind @p is about to be touched by somebody who shares no lock with the others. */
 #define sync_touch(p) explore_point(EXPLORE_STORE, (void *)(uintptr_t)(p), NULL, #p, __func__)
+
+/*
+ * A callback is a line of the timeline, and no scheduling point. It needs none: a call touches no object of its own, so a
+ * thread that stopped here could as well have stopped before the next operation that conflicts with anything, which
+ * is a point, inside the callback or after it (search.c). A subscriber that it reaches too late is touched there.
+ */
+void explore_callback(const char *what, const char *where);
+
+#define sync_callback(fn)                        \
+	({                                       \
+		explore_callback(#fn, __func__); \
+		(fn);                            \
+	})
 
 void explore_rcu(enum explore_op op, const char *where);
 

@@ -21,7 +21,7 @@ static int list_start(const struct mmu_notifier_range *range)
 		int rc = 0;
 
 		if (mn->ops->invalidate_range_start)
-			rc = mn->ops->invalidate_range_start(mn, range);
+			rc = sync_callback(mn->ops->invalidate_range_start)(mn, range);
 		if (!rc)
 			continue;
 		bug_on(mn->ops->invalidate_range_end != NULL);
@@ -38,7 +38,7 @@ static void list_end(const struct mmu_notifier_range *range)
 {
 	sync_rcu_read_lock();
 	for_each_notifier(mn, range->mm) if (mn->ops->invalidate_range_end)
-		mn->ops->invalidate_range_end(mn, range);
+		sync_callback(mn->ops->invalidate_range_end)(mn, range);
 	sync_rcu_read_unlock();
 }
 
@@ -92,9 +92,10 @@ void mmu_notifier_change_pte(struct mmu_notifier_subscriptions *mm, hva_t addr, 
 	for_each_notifier(mn, mm)
 	{
 		if (mn->ops->change_pte)
-			mn->ops->change_pte(mn, addr, fn, writable);
+			sync_callback(mn->ops->change_pte)(mn, addr, fn, writable);
 		else if (mn->ops->arch_invalidate_secondary_tlbs)
-			mn->ops->arch_invalidate_secondary_tlbs(mn, addr, addr + PAGE_SIZE);
+			sync_callback(mn->ops->arch_invalidate_secondary_tlbs)(mn, addr,
+									       addr + PAGE_SIZE);
 	}
 	sync_rcu_read_unlock();
 }
@@ -107,7 +108,7 @@ void mmu_notifier_arch_invalidate_secondary_tlbs(struct mmu_notifier_subscriptio
 		return;
 	sync_rcu_read_lock();
 	for_each_notifier(mn, mm) if (mn->ops->arch_invalidate_secondary_tlbs)
-		mn->ops->arch_invalidate_secondary_tlbs(mn, start, end);
+		sync_callback(mn->ops->arch_invalidate_secondary_tlbs)(mn, start, end);
 	sync_rcu_read_unlock();
 }
 
@@ -134,16 +135,16 @@ bool mmu_notifier_may_repoint(struct mmu_notifier *mn, hva_t addr)
 /* ---- Young? ---- */
 
 /* Every one is asked: a mark that is cleared in one place only would be an answer for half a page. */
-#define any_young(mm, op, ...)                                         \
-	({                                                             \
-		bool young = false;                                    \
-		if (has_list(mm)) {                                    \
-			sync_rcu_read_lock();                          \
-			for_each_notifier(mn, (mm)) if (mn->ops->op)   \
-				young |= mn->ops->op(mn, __VA_ARGS__); \
-			sync_rcu_read_unlock();                        \
-		}                                                      \
-		young;                                                 \
+#define any_young(mm, op, ...)                                                        \
+	({                                                                            \
+		bool young = false;                                                   \
+		if (has_list(mm)) {                                                   \
+			sync_rcu_read_lock();                                         \
+			for_each_notifier(mn, (mm)) if (mn->ops->op)                  \
+				young |= sync_callback(mn->ops->op)(mn, __VA_ARGS__); \
+			sync_rcu_read_unlock();                                       \
+		}                                                                     \
+		young;                                                                \
 	})
 
 bool mmu_notifier_clear_flush_young(struct mmu_notifier_subscriptions *mm, hva_t start, hva_t end)

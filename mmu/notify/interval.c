@@ -41,7 +41,7 @@ int notify_itree_start(struct mmu_notifier_range *range)
 	for (; node; node = interval_tree_next(node, range->start, range->end)) {
 		struct mmu_interval_notifier *sub = sub_of(node);
 
-		if (sub->ops->invalidate(sub, range, seq))
+		if (sync_callback(sub->ops->invalidate)(sub, range, seq))
 			continue;
 		if (mmu_notifier_range_blockable(range) && !mutant(136)) {
 			notify_misuse(mm);

@@ -113,7 +113,7 @@ static void grace_period(struct mmu_notifier_subscriptions *mm)
 		return;
 	for (struct mmu_notifier *next; dying; dying = next, freed++) {
 		next = dying->next_dying;
-		dying->ops->free_notifier(dying);
+		sync_callback(dying->ops->free_notifier)(dying);
 	}
 	lock_acquire(&mm->lock);
 	mm->grabs -= freed;
@@ -238,13 +238,13 @@ int mmu_notifier_get_locked(struct mmu_notifier **out, const struct mmu_notifier
 		found->users++;
 	lock_release(&mm->lock);
 	if (!found && !rc) {
-		mn = ops->alloc_notifier(mm);
+		mn = sync_callback(ops->alloc_notifier)(mm);
 		if (!mn)
 			return -ENOMEM;
 		mn->ops = ops;
 		rc = subscribe(mn, mm, 1, &found);
 		if (found != mn) /* refused, or another thread was faster */
-			ops->free_notifier(mn);
+			sync_callback(ops->free_notifier)(mn);
 	}
 	if (!rc)
 		*out = found;
@@ -294,7 +294,7 @@ static bool release_once(struct mmu_notifier *mn, enum mmu_notifier_release_stat
 		mn->release_state = by;
 	lock_release(&mn->mm->lock);
 	if (is_mine && mn->ops->release)
-		mn->ops->release(mn);
+		sync_callback(mn->ops->release)(mn);
 	sync_rcu_read_unlock();
 	return is_mine;
 }
