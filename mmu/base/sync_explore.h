@@ -26,6 +26,7 @@ enum explore_op {
 	EXPLORE_WAKE,
 	EXPLORE_READ_LOCK,
 	EXPLORE_READ_UNLOCK,
+	EXPLORE_WRITE_ASK, /* the first half of a write lock: takes a free lock, else keeps new readers out */
 	EXPLORE_WRITE_LOCK,
 	EXPLORE_WRITE_UNLOCK,
 	EXPLORE_RCU_LOCK,
@@ -59,7 +60,8 @@ struct rwlock {
 	void *writer;
 	unsigned readers;
 	uint64_t
-		who; /* bit n: thread n reads. The real one lets a waiting writer go first: a reader must not recurse */
+		who; /* bit n: thread n reads. A waiting writer goes first: a reader must not recurse */
+	uint64_t waiting; /* bit n: thread n waits for writing, and new readers wait for it */
 };
 
 static inline void lock_init(struct lock *l)
@@ -132,11 +134,12 @@ static inline void rwlock_init(struct rwlock *l)
 	l->writer = NULL;
 	l->readers = 0;
 	l->who = 0;
+	l->waiting = 0;
 }
 
 static inline void rwlock_fini(struct rwlock *l)
 {
-	bug_on(l->writer || l->readers);
+	bug_on(l->writer || l->readers || l->waiting);
 }
 
 static inline bool rwlock_is_held_write(struct rwlock *l)

@@ -48,7 +48,9 @@
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \
 	X(explorer_grace)       \
-	X(explorer_spin)
+	X(explorer_spin)        \
+	X(explorer_spin_beside) \
+	X(explorer_waiting_writer)
 
 #define DECLARE(name) extern const struct race_scenario name;
 SCENARIOS(DECLARE)

@@ -12,9 +12,6 @@
 #include "tests/race/coro.h"
 #include "tests/race/heap.h"
 
-/* A run with more steps goes in circles. */
-#define STEPS_MAX 20000u
-
 struct thread {
 	struct coro coro;
 	bool finished;
@@ -82,9 +79,12 @@ const struct explore_note *explore_notes(unsigned *count)
 static void leave(void)
 {
 	if (current >= 0)
-		coro_switch(&threads[current].coro, &scheduler);
-	else
+		coro_switch(&threads[current].coro, &scheduler); /* never comes back */
+	if (outside)
 		longjmp(*outside, 1);
+	/* In the scheduler itself: the explorer is wrong, not what it explores. */
+	fprintf(stderr, "umbra-race: a bug of the explorer: %s\n", why);
+	abort();
 }
 
 void explore_fail(const char *fmt, ...)
@@ -157,7 +157,7 @@ static bool lock_is_free(const struct sched_op *op)
 	case EXPLORE_LOCK:
 		return !l->holder;
 	case EXPLORE_READ_LOCK:
-		return !rw->writer;
+		return !rw->writer && !rw->waiting;
 	case EXPLORE_WRITE_LOCK:
 		return !rw->writer && !rw->readers;
 	default:
@@ -194,9 +194,24 @@ static void check_alive(void *object, const char *what, const char *where)
 		explore_fail("%s() uses %s after it was freed", where, what);
 }
 
-/* The first half of a sleep or a grace period happens at once; the rest when the scheduler lets it. */
-static void begin_wait(struct thread *th, enum explore_op op, void *other)
+/* The first half of an operation that waits is one of its own, which conflicts like a store; WAKE stands for none. */
+static enum explore_op first_half(enum explore_op op)
 {
+	return op == EXPLORE_WRITE_LOCK			       ? EXPLORE_WRITE_ASK
+	       : op == EXPLORE_SLEEP || op == EXPLORE_RCU_WAIT ? EXPLORE_WAKE
+							       : op;
+}
+
+/* The first half happens at once; the rest when the scheduler lets it. False: there is no rest. */
+static bool begin_wait(struct thread *th, enum explore_op op, void *other)
+{
+	struct rwlock *rw = th->op.object;
+
+	if (op == EXPLORE_WRITE_LOCK) {
+		if (lock_is_free(&th->op))
+			return false;
+		rw->waiting |= explore_self_bit();
+	}
 	if (op == EXPLORE_SLEEP && other) { /* with a lock, always */
 		((struct lock *)other)->holder = NULL;
 		th->asleep = true;
@@ -205,6 +220,31 @@ static void begin_wait(struct thread *th, enum explore_op op, void *other)
 		for (unsigned i = 0; i < program->threads; i++)
 			th->rcu_wait_for[i] = threads[i].rcu_depth ? threads[i].rcu_sections + 1
 								   : 0;
+	return true;
+}
+
+/* What is over once the second half is possible. */
+static void end_wait(struct thread *th, enum explore_op op)
+{
+	if (op == EXPLORE_WRITE_LOCK)
+		((struct rwlock *)th->op.object)->waiting &= ~explore_self_bit();
+}
+
+/*
+ * Let others go first, then do the operation. Where it concerns nobody else there is no choice: what search.c has seen
+ * it knows by the operations on shared objects, and would take a second choice after the same ones for the first.
+ */
+static void stop(struct thread *th)
+{
+	/* A thread that spins on what nobody else touches must come to its end, too. */
+	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current) ||
+	    step > SCHED_STEPS_MAX)
+		coro_switch(&th->coro, &scheduler);
+	check_alive(th->op.object, th->op.what, th->op.where);
+	if (th->op.other)
+		check_alive(th->op.other, th->op.what, th->op.where);
+	step++;
+	sched_done((unsigned)current, &th->op);
 }
 
 void explore_point(enum explore_op op, void *object, void *other, const char *what,
@@ -221,24 +261,16 @@ void explore_point(enum explore_op op, void *object, void *other, const char *wh
 		return;
 	}
 	th = &threads[current];
-	th->op = (struct sched_op){ op, object, other, what, where };
-	/* An operation that waits consists of two: announce the first, do it, then wait for the second. */
-	if (op == EXPLORE_SLEEP || op == EXPLORE_RCU_WAIT) {
-		th->op.op = EXPLORE_WAKE;
-		coro_switch(&th->coro, &scheduler);
-		step++;
-		sched_done((unsigned)current, &th->op);
+	th->op = (struct sched_op){ first_half(op), object, other, what, where };
+	stop(th);
+	/* An operation that waits consists of two: the first is done, now wait for the second. */
+	if (th->op.op != op) {
 		th->op.op = op;
-		begin_wait(th, op, other);
+		if (!begin_wait(th, op, other))
+			return;
+		stop(th);
 	}
-	/* A thread that spins on what nobody else touches must come to its end, too. */
-	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current) || step > STEPS_MAX)
-		coro_switch(&th->coro, &scheduler);
-	check_alive(object, what, where);
-	if (other)
-		check_alive(other, what, where);
-	step++;
-	sched_done((unsigned)current, &th->op);
+	end_wait(th, op);
 	if (op == EXPLORE_WAKE)
 		for (unsigned i = 0; i < program->threads; i++)
 			if (threads[i].asleep && threads[i].op.object == object)
@@ -332,6 +364,7 @@ static void note_stop(unsigned t)
 		[EXPLORE_WAKE] = "wakes or sleeps on",
 		[EXPLORE_READ_LOCK] = "locks for reading",
 		[EXPLORE_READ_UNLOCK] = "unlocks",
+		[EXPLORE_WRITE_ASK] = "locks for writing",
 		[EXPLORE_WRITE_LOCK] = "locks for writing",
 		[EXPLORE_WRITE_UNLOCK] = "unlocks",
 		[EXPLORE_RCU_LOCK] = "enters",
@@ -376,9 +409,10 @@ static void run_threads(void)
 
 		if (verdict != EXPLORE_PASS)
 			return;
-		if (step > STEPS_MAX) {
+		if (step > SCHED_STEPS_MAX) {
 			verdict = EXPLORE_DEADLOCK;
-			snprintf(why, sizeof(why), "no end after %u steps: a livelock", STEPS_MAX);
+			snprintf(why, sizeof(why), "no end after %u steps: a livelock",
+				 SCHED_STEPS_MAX);
 			return;
 		}
 		next = sched_choose();

@@ -9,6 +9,9 @@
 
 #include "tests/race/explore.h"
 
+/* A run with more steps goes in circles. */
+#define SCHED_STEPS_MAX 20000u
+
 struct sched_op {
 	enum explore_op op;
 	void *object, *other;

@@ -17,9 +17,12 @@
 #include "tests/race/heap.h"
 #include "tests/race/sched.h"
 
-#define DECISIONS_MAX 20000u
-#define OBJECTS	      (1u << 14)
-#define CACHE_MIN     (1u << 16)
+/* At most one choice a step, one for each start, and one to see that a run has no end. */
+#define DECISIONS_MAX (SCHED_STEPS_MAX + 64u)
+_Static_assert(DECISIONS_MAX > SCHED_STEPS_MAX + EXPLORE_THREADS + 1, "a livelock must fit");
+
+#define OBJECTS	  (1u << 14)
+#define CACHE_MIN (1u << 16)
 
 struct decision {
 	uint8_t count, chosen;

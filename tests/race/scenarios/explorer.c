@@ -171,3 +171,99 @@ const struct race_scenario explorer_spin = {
 		     { "spins", RACE_DEADLOCK, 0, "the thread looks again and again" } },
 	.program = { setup, finish, 2, { { "spinner", spinner }, { "waker", waker } }, NULL },
 };
+
+/* A spinner beside one who could run. */
+
+static void adder(void *ctx)
+{
+	(void)ctx;
+	sync_fetch_add(&word, 1);
+}
+
+static void spinner_for_two(void *ctx)
+{
+	(void)ctx;
+	if (race_variant_is("looks-once"))
+		sync_load(&word);
+	else
+		while (sync_load(&word) != 2)
+			;
+}
+
+const struct race_scenario explorer_spin_beside = {
+	.name = "explorer-spin-beside",
+	.rows = "explorer",
+	.title = "A loop beside a thread that could run",
+	.question =
+		"Does the explorer come to an end when each turn of an endless loop is a choice?",
+	.lesson = "The second adder could end the loop at each turn, and is never made to run.",
+	.variant = { { "looks-once", RACE_PASS, 0, "the thread looks, and goes on" },
+		     { "spins", RACE_DEADLOCK, 0, "the thread looks until both have added" } },
+	.program = { setup,
+		     finish,
+		     3,
+		     { { "adder", adder }, { "spinner", spinner_for_two }, { "adder 2", adder } },
+		     NULL },
+};
+
+/* A writer who waits. */
+
+static struct rwlock readers_and_writers;
+
+static void setup_waiting_writer(void *ctx)
+{
+	(void)ctx;
+	rwlock_init(&readers_and_writers);
+	lock_init(&lock_a);
+}
+
+static void reads_outside(void *ctx)
+{
+	(void)ctx;
+	rwlock_read_acquire(&readers_and_writers);
+	lock_acquire(&lock_a);
+	lock_release(&lock_a);
+	rwlock_read_release(&readers_and_writers);
+}
+
+static void reads_inside(void *ctx)
+{
+	if (race_variant_is("ordered")) {
+		reads_outside(ctx);
+		return;
+	}
+	lock_acquire(&lock_a);
+	rwlock_read_acquire(&readers_and_writers);
+	rwlock_read_release(&readers_and_writers);
+	lock_release(&lock_a);
+}
+
+static void writes(void *ctx)
+{
+	(void)ctx;
+	if (race_variant_is("readers-only"))
+		return;
+	rwlock_write_acquire(&readers_and_writers);
+	explore_say("writes");
+	rwlock_write_release(&readers_and_writers);
+}
+
+const struct race_scenario explorer_waiting_writer = {
+	.name = "explorer-waiting-writer",
+	.rows = "explorer",
+	.title = "A reader behind a waiting writer",
+	.question =
+		"Does the explorer know that two readers can exclude each other, when a writer waits between them?",
+	.lesson =
+		"The writer waits for the first reader, the second reader for the writer, and the first for the second's lock.",
+	.variant = { { "ordered", RACE_PASS, 0, "both readers take the rwlock, then the lock" },
+		     { "readers-only", RACE_PASS, 0, "the two orders, and nobody writes" },
+		     { "two-orders", RACE_DEADLOCK, 0, "the two orders, and a writer" } },
+	.program = { setup_waiting_writer,
+		     NULL,
+		     3,
+		     { { "rwlock, lock", reads_outside },
+		       { "lock, rwlock", reads_inside },
+		       { "writer", writes } },
+		     NULL },
+};
