@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Guests that behave: every workload from the command line, and what umbra tells about a run. */
+/*
+ * Guests that behave: every workload from the command line, and what umbra tells about a run. Long, as a list is: no test
+ * needs another.
+ */
 #include "tests/test.h"
 
 #include <inttypes.h>

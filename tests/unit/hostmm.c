@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The host mm: what its operations do to contents, frames and rights. */
+/* The host mm: what its operations do to contents, frames and rights - one test or two for each. */
 #include "mmu/host/hostmm.h"
 
 #include <errno.h>

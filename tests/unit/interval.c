@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Interval notifiers, one rule a test. Rows A32..A38, mutants M11..M13. */
+/* Interval notifiers, one rule a test, all rules in one file. Rows A32..A38, mutants M11..M13. */
 #include "mmu/notify/interval.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* hv/machine: what a description may say, what it may not, and that no bytes can crash the parser. */
+/*
+ * hv/machine: what a description may say, what it may not, and that no bytes can crash the parser. Long: tables of bad
+ * machines beside the words that each must be refused with.
+ */
 #include "tests/test.h"
 
 #include <errno.h>

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* The fault path beside invalidations and slot changes, in schedules that leave nothing to chance. */
+/*
+ * The fault path beside invalidations and slot changes, in schedules that leave nothing to chance. One file, long as it
+ * is: every test stops threads at the same few gates (of the pager, of the first subscriber, of the backend).
+ */
 #include "mmu/shadow/shadow.h"
 
 #include <errno.h>
