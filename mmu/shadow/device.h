@@ -42,6 +42,7 @@ struct device_profile {
 	enum device_walk walk;
 	enum device_subscription subscription;
 	unsigned fault_around; /* of the shadow (struct shadow_opts) */
+	bool follows; /* a mirror takes up, read-only, the frame that change_pte tells (M2) */
 	bool pins; /* a mirror keeps a reference on each frame in it; A24: that excuses nothing */
 	bool atomic; /* never sleeps in a callback: refuses what is not blockable only while held (device_hold()) */
 	bool expands; /* an invalidation drops all of each DEVICE_EXPAND block that it meets (A29, A30) */
@@ -58,6 +59,7 @@ struct device_profile {
  *	xpmem		mirror, pins, expands, sleeps in start
  *	xpmem-async	the same, defers the invalidation: known bad
  *	hmm		mirror by interval notifier
+ *	pfn-cache	mirror of frames at hand, as a hypervisor has of a guest's APIC page; change_pte refills it
  *	ats-4k		no table, flushed by the secondary-TLB op
  */
 extern const struct device_profile device_profiles[];

@@ -193,6 +193,25 @@ static void device_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 	lock_release(&dev->lock);
 }
 
+/*
+ * Start has dropped the page, and lookups of it wait for the end: the new frame, told now, spares them. Unless another bracket
+ * is open, whose start is over, and whose end would leave here what it takes away (M2).
+ */
+static void device_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool writable)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t page, end;
+
+	(void)writable; /* for loads only: a store asks the host */
+	if (!device_pages(dev, addr, addr + PAGE_SIZE, &page, &end))
+		return;
+	lock_acquire(&dev->lock);
+	device_flush(dev, page, end);
+	if (mmu_notifier_may_repoint(mn, addr))
+		*mirror_entry(dev, page) = (struct device_entry){ .page = page, .fn = fn };
+	lock_release(&dev->lock);
+}
+
 /* The mm dies, or the device detaches. Lookups under way are stale; later ones find no region. */
 static void device_mn_release(struct mmu_notifier *mn)
 {
@@ -206,6 +225,13 @@ static void device_mn_release(struct mmu_notifier *mn)
 
 static const struct mmu_notifier_ops start_end_ops = {
 	.release = device_mn_release,
+	.invalidate_range_start = device_range_start,
+	.invalidate_range_end = device_range_end,
+};
+
+static const struct mmu_notifier_ops follow_ops = {
+	.release = device_mn_release,
+	.change_pte = device_change_pte,
 	.invalidate_range_start = device_range_start,
 	.invalidate_range_end = device_range_end,
 };
@@ -266,8 +292,10 @@ int device_host_attach(struct device *dev)
 						    dev->first << PAGE_SHIFT,
 						    dev->npages << PAGE_SHIFT, &interval_ops);
 	}
-	dev->mn.ops = dev->profile->subscription == DEVICE_START_END ? &start_end_ops
-								     : &secondary_tlb_ops;
+	if (dev->profile->subscription == DEVICE_SECONDARY_TLB)
+		dev->mn.ops = &secondary_tlb_ops;
+	else
+		dev->mn.ops = dev->profile->follows ? &follow_ops : &start_end_ops;
 	return hostmm_subscribe(dev->mm, &dev->mn);
 }
 

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "mmu/host/hostmm_actors.h"
+
 UTEST(device, profiles_are_found_by_name)
 {
 	check(device_profile("nothing") == NULL);
@@ -157,6 +159,28 @@ UTEST(device, coarse_and_expanding_profiles_drop_more)
 		check_eq(load(&r, dev, page + 1), 1);
 		down(&r, dev);
 	}
+}
+
+/* pfn-cache: after a merge it has the new frame, read-only, without asking the host; a store asks. */
+UTEST(device, pfn_cache_takes_up_the_frame_it_is_told)
+{
+	struct device_stats before;
+	struct device *dev;
+	struct rig r;
+
+	up(&r, &dev, "pfn-cache");
+	store(&r, dev, 1, 7);
+	store(&r, dev, 2, 7);
+	check_eq(hostmm_merge(r.mm, rig_hva(&r, 1), r.mm, rig_hva(&r, 2)), 0);
+	before = stats(dev);
+	check_eq(load(&r, dev, 2), 7);
+	check_eq(stats(dev).misses - before.misses, 1);
+	check_eq(stats(dev).faults, before.faults);
+	store(&r, dev, 2, 8);
+	check(stats(dev).faults > before.faults);
+	check_eq(host_load(&r, 1), 7);
+	check_eq(host_load(&r, 2), 8);
+	down(&r, dev);
 }
 
 /* kvm: more slots on the same device, read-only ones and aliases included. */

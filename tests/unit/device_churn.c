@@ -189,6 +189,11 @@ UTEST(device_churn, gru_coarse_keeps_every_store)
 	keep_contents("gru-coarse");
 }
 
+UTEST(device_churn, pfn_cache_keeps_every_store)
+{
+	keep_contents("pfn-cache");
+}
+
 UTEST(device_churn, xpmem_keeps_every_store)
 {
 	keep_contents("xpmem");

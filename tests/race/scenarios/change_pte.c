@@ -66,62 +66,13 @@ const struct race_scenario a22_change_now = {
 
 /* ---- M2: only if its bracket is the only one ---- */
 
-/*
- * A subscriber that keeps the frame of one page at hand, as a hypervisor does for a guest's APIC page: start drops it,
- * and change_pte takes the new one up at once, if the library says that it may.
- */
-static struct {
-	struct mmu_notifier mn;
-	struct lock lock;
-	fn_t fn;
-} cache;
-
-static bool meets_page(const struct mmu_notifier_range *range)
-{
-	return range->start <= world_page(1) && world_page(1) < range->end;
-}
-
-static int cache_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
-{
-	(void)mn;
-	if (!meets_page(range))
-		return 0;
-	lock_acquire(&cache.lock);
-	cache.fn = FN_NONE;
-	lock_release(&cache.lock);
-	explore_say("start: the cache drops what it has for page 1");
-	return 0;
-}
-
-static void cache_change(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool writable)
-{
-	(void)writable;
-	if (addr != world_page(1))
-		return;
-	lock_acquire(&cache.lock);
-	if (mmu_notifier_may_repoint(mn, addr)) {
-		cache.fn = fn;
-		explore_say("change_pte: the cache takes frame %llu for page 1", SHOWN(fn));
-	}
-	lock_release(&cache.lock);
-}
-
-static const struct mmu_notifier_ops cache_ops = {
-	.invalidate_range_start = cache_start,
-	.change_pte = cache_change,
-};
-
 static void m2_setup(void *ctx)
 {
 	(void)ctx;
-	world_setup(2, NULL, NULL);
+	world_setup(2, race_variant_is("kvm") ? "kvm" : "pfn-cache", NULL);
 	host_store("CPU", 0, 1);
 	host_store("CPU", 1, 1);
-	lock_init(&cache.lock);
-	cache.mn = (struct mmu_notifier){ .ops = &cache_ops };
-	cache.fn = FN_NONE;
-	if (hostmm_subscribe(world.mm, &cache.mn))
-		explore_fail("subscribe failed");
+	device_load(0, "device, which so has the frame of page 1,", 1);
 }
 
 static void m2_merge(void *ctx)
@@ -143,15 +94,12 @@ static void m2_discard(void *ctx)
 
 static void m2_finish(void *ctx)
 {
-	struct gup_page page;
+	uint64_t value = device_load(0, "device, at the end,", 1);
 
 	(void)ctx;
-	if (cache.fn != FN_NONE &&
-	    (!hostmm_peek(world.mm, world_page(1), &page) || cache.fn != page.fn))
-		explore_fail("the cache has frame %llu for page 1, which has it no longer",
-			     SHOWN(cache.fn));
-	mmu_notifier_unregister(&cache.mn);
-	lock_fini(&cache.lock);
+	if (value)
+		explore_fail("page 1 is discarded and reads 0; the device reads %#llx",
+			     SHOWN(value));
 	world_finish();
 }
 
@@ -159,14 +107,18 @@ const struct race_scenario m2_change_alone = {
 	.name = "m2-change-alone",
 	.rows = "A22 M2",
 	.title = "change_pte beside another bracket",
-	.question = "change_pte tells the new frame, so a subscriber may use it at once, inside the bracket. Also if "
-		    "another bracket is open over the page?",
+	.question = "change_pte tells the new frame, so a device may use it at once, inside the bracket: one that keeps frames "
+		    "at hand, as a hypervisor does for a guest's APIC page, drops them at start and takes the new one up. Also "
+		    "if another bracket is open over the page?",
 	.lesson = "The discard's start has come and gone when change_pte hands out the new frame. Nobody takes it "
-		  "back: the subscriber has a frame that its page has no longer.",
+		  "back: the device has a frame that its page has no longer.",
 	.variant = {
 		{ "safe", RACE_PASS, 0,
-		  "Take the new frame up only if the bracket of change_pte is the only one over the page." },
-		{ "M2", RACE_VIOLATION, 2, "Take it up in any case." },
+		  "Take the new frame up only if the bracket of change_pte is the only one over the page (pfn-cache)." },
+		{ "M2", RACE_VIOLATION, 2, "Take it up in any case (pfn-cache)." },
+		{ "kvm", RACE_PASS, 2,
+		  "A guest's shadow, with the same rule off: it repoints what its table has, and the other start has taken "
+		  "that out. A shadow cannot show M2; what fills an empty entry can." },
 	},
 	.program = {
 		.setup = m2_setup,
