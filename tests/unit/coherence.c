@@ -307,9 +307,9 @@ static void read_under_discard(unsigned around)
 	rig_join(update);
 	for (unsigned i = 0; i < 4; i++) {
 		rig_join(t[i]);
-		check(reader[i].reads > 100, "%lu reads", reader[i].reads);
+		check(reader[i].reads > 0, "reader %u did nothing", i);
 	}
-	check(rounds > 100, "%u rounds", rounds);
+	check(rounds > 0, "no round in the time");
 	rig_check(&r);
 	check(!r.window_fatal && !r.host_fatal);
 	rig_down(&r);
