@@ -125,6 +125,8 @@ const struct race_scenario a18_whole_range = {
 		{ "M3-pages", RACE_VIOLATION, 31, "The length is given in pages instead of bytes." },
 		{ "M3-other-op", RACE_VIOLATION, 32,
 		  "Only the callback for TLBs without tables is called, which this device does not have." },
+		{ "2M-end", RACE_PENDING, 0, "To the end of the 2M entry or of the region, whichever comes first: needs 2M entries." },
+		{ "hugetlb-end", RACE_PENDING, 0, "hugetlb pages, which go as a whole: needs 2M entries." },
 		{ "linter", RACE_VIOLATION, 31, "The same, seen by the linter at the first entry outside." },
 	},
 	.program = {
@@ -268,13 +270,17 @@ const struct race_scenario a20_after_clear = {
 	.question = "Copy-on-write points an entry at a copy. Does it matter whether the device hears of it before or "
 		    "after the new entry stands, if it hears of it at once in any case?",
 	.lesson = "As soon as the new entry stands, another CPU uses it, without a fault. The device is still on the "
-		  "old page and misses that CPU's store.",
+		  "old page and misses that CPU's store. (M1 keeps the page's lock from the set to the flush. A CPU of this library "
+		  "reaches a frame by its view, which a fault fills under that lock, or by hostmm_read() and hostmm_write(), which "
+		  "take it; so no thread can store to the new page in between, as a CPU does that walks page tables in hardware. What "
+		  "is left is the order itself, and that the linter checks.)",
 	.variant = {
 		{ "safe", RACE_PASS, 0, "Let go, clear, set (xpmem)." },
 		{ "tlb", RACE_PASS, 0, "Clear, flush the device's TLB, set (ats-4k)." },
 		{ "set-first", RACE_VIOLATION, 120, "Clear and set, then start and end (xpmem)." },
 		{ "M1", RACE_VIOLATION, 1,
-		  "Clear, set, flush the device's TLB (as change_pte was until Linux 3.6); seen by the linter." },
+		  "Clear, set, flush the device's TLB (as change_pte was until Linux 3.6). Only the linter can see it here: both "
+		  "happen under one lock, and a CPU gets at the new entry by that lock alone." },
 	},
 	.program = {
 		.setup = a20_setup,

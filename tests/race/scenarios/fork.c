@@ -102,7 +102,8 @@ const struct race_scenario a23_async_fork = {
 	.lesson = "Fork has write-protected the parent's page so that parent and child can share it. The device "
 		  "still writes to it. The page is alive, so no reference count helps: the store "
 		  "meant for the parent changes the child as well. start must have let go when it returns; that is "
-		  "why it must be allowed to sleep.",
+		  "why it must be allowed to sleep. No race is needed for that: nobody is interrupted here, fork simply comes first "
+		  "and the work queue last.",
 	.variant = {
 		{ "safe", RACE_PASS, 0,
 		  "The device lets go inside invalidate_range_start, sleeping if it must (xpmem)." },

@@ -45,7 +45,8 @@ const struct race_scenario a34_deferred_remove = {
 	.title = "A subscription leaves while an invalidation walks the tree",
 	.question = "Invalidations walk the tree of subscriptions without a lock, since callbacks may sleep. A driver "
 		    "wants to leave and free its memory. When may it?",
-	.lesson = "While an invalidation runs the tree is frozen. Whoever leaves is put on a list, and waits until the last "
+	.lesson = "The mirror is freed while its callback runs: that holds a lock of the mirror, and the check that nobody holds a lock "
+		  "that goes is what speaks up. While an invalidation runs the tree is frozen. Whoever leaves is put on a list, and waits until the last "
 		  "invalidation has ended *and* has worked the list off.",
 	.variant = {
 		{ "deferred", RACE_PASS, 0,
@@ -53,7 +54,8 @@ const struct race_scenario a34_deferred_remove = {
 		  "network devices)." },
 		{ "at-once", RACE_VIOLATION, 134, "The node is taken out of the tree at once." },
 		{ "M12", RACE_VIOLATION, 12,
-		  "The sequence moves, and is looked at, before the list is worked off." },
+		  "The sequence moves, and is looked at, before the list is worked off: the subscription is freed while it is "
+		  "still on the list, and the end, which works the list off, follows a pointer in freed memory." },
 	},
 	.program = {
 		.setup = a34_setup,

@@ -58,7 +58,7 @@ const struct race_scenario a23_async_merge = {
 		    "device that has one of them mapped writable note the invalidation and let go a little later?",
 	.lesson = "The pages were equal when they were compared. The device then writes through its old mapping to "
 		  "a frame that two addresses share: a store to one page appears in the other, which may belong to "
-		  "another process.",
+		  "another process. No race is needed: the schedule interrupts nobody, the device is just late.",
 	.variant = {
 		{ "safe", RACE_PASS, 0,
 		  "The device lets go inside invalidate_range_start, sleeping if it must (xpmem)." },

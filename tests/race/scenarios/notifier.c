@@ -8,31 +8,83 @@
 
 /* ---- Refusal ---- */
 
-/* A driver with nothing to invalidate but its own state: refuses while that is in use. */
+/* A driver with nothing to invalidate but its own state: refuses while that is in use. On the list or in the tree. */
 static struct {
 	struct mmu_notifier mn;
+	struct mmu_interval_notifier sub;
 	struct lock lock;
 	bool in_use;
+	uint64_t refused;
 } driver;
 
-static int refuse_if_in_use(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+static bool is_in_tree(void)
+{
+	return race_variant_is("tree") || race_variant_is("tree-back-out");
+}
+
+/* Does it refuse what may block, too? */
+static bool is_broken(void)
+{
+	return is_in_tree() || race_variant_is("misuse") || race_variant_is("back-out");
+}
+
+static bool refuses(const struct mmu_notifier_range *range)
 {
 	bool in_use;
 
-	(void)mn;
 	lock_acquire(&driver.lock);
 	in_use = driver.in_use;
 	lock_release(&driver.lock);
-	if (!in_use || (mmu_notifier_range_blockable(range) && !race_variant_is("misuse") &&
-			!race_variant_is("back-out")))
-		return 0;
+	if (!in_use || (mmu_notifier_range_blockable(range) && !is_broken()))
+		return false;
+	driver.refused++;
 	explore_say("driver: refuses");
-	return -EAGAIN;
+	return true;
 }
 
-static const struct mmu_notifier_ops driver_ops = {
-	.invalidate_range_start = refuse_if_in_use,
-};
+static int driver_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
+{
+	(void)mn;
+	return refuses(range) ? -EAGAIN : 0;
+}
+
+static bool driver_invalidate(struct mmu_interval_notifier *sub,
+			      const struct mmu_notifier_range *range, uint64_t cur_seq)
+{
+	if (refuses(range))
+		return false;
+	mmu_interval_set_seq(sub, cur_seq);
+	return true;
+}
+
+static const struct mmu_notifier_ops driver_ops = { .invalidate_range_start = driver_start };
+static const struct mmu_interval_notifier_ops driver_tree_ops = { .invalidate = driver_invalidate };
+
+static void driver_subscribe(void)
+{
+	int rc;
+
+	driver.in_use = false;
+	driver.refused = 0;
+	driver.mn.ops = &driver_ops;
+	lock_init(&driver.lock);
+	if (is_in_tree())
+		rc = mmu_interval_notifier_insert(&driver.sub, hostmm_subscriptions(world.mm),
+						  world_page(0), PAGE_SIZE, &driver_tree_ops);
+	else
+		rc = hostmm_subscribe(world.mm, &driver.mn);
+	if (rc)
+		explore_fail("the driver cannot subscribe");
+}
+
+static void driver_unsubscribe(void)
+{
+	if (is_in_tree())
+		mmu_interval_notifier_remove(&driver.sub);
+	else
+		mmu_notifier_unregister(&driver.mn);
+	lock_fini(&driver.lock);
+}
 
 static void reap_setup(void *ctx)
 {
@@ -42,13 +94,8 @@ static void reap_setup(void *ctx)
 	/* The driver is asked last: what it refuses, the device has accepted. */
 	world_setup(1, NULL, NULL);
 	host_store("the CPU", 0, 1);
-	lock_init(&driver.lock);
-	driver.in_use = false;
-	driver.mn.ops = &driver_ops;
-	if (hostmm_subscribe(world.mm, &driver.mn))
-		explore_fail("hostmm_subscribe() failed");
-	if (device_create(&world.device[0], device_profile(profile), world.mm, world.hva, 1))
-		explore_fail("device_create() failed");
+	driver_subscribe();
+	world_add_device(0, profile, world.hva, 1);
 }
 
 static void reaper(void *ctx)
@@ -59,7 +106,7 @@ static void reaper(void *ctx)
 	(void)ctx;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, hostmm_subscriptions(world.mm),
 				world_page(0), world_page(1));
-	if (!race_variant_is("misuse") && !race_variant_is("back-out"))
+	if (!is_broken())
 		range.flags &= ~MMU_NOTIFIER_RANGE_BLOCKABLE;
 	explore_say("invalidate_range_start() of page 0");
 	rc = mmu_notifier_invalidate_range_start(&range);
@@ -89,8 +136,9 @@ static void reap_finish(void *ctx)
 	(void)ctx;
 	explore_say("later");
 	device_load(0, "the device", 0);
-	mmu_notifier_unregister(&driver.mn);
-	lock_fini(&driver.lock);
+	if (is_broken() && mmu_notifier_misuses(hostmm_subscriptions(world.mm)) != driver.refused)
+		explore_fail("a refusal of a range that may block is not counted as misuse");
+	driver_unsubscribe();
 	world_finish();
 }
 
@@ -127,6 +175,8 @@ const struct race_scenario a36_misuse = {
 	.variant = {
 		{ "misuse", RACE_PASS, 0, "It is counted as misuse (the kernel warns), and the invalidation goes on." },
 		{ "back-out", RACE_VIOLATION, 136, "The range is refused." },
+		{ "tree", RACE_PASS, 0, "Counted and passed over, where the subscriber is an interval notifier." },
+		{ "tree-back-out", RACE_VIOLATION, 136, "The range is refused, where it is an interval notifier." },
 	},
 	.program = {
 		.setup = reap_setup,

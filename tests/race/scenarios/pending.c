@@ -4,11 +4,15 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M15 M16 M20 M22 M23 M26 M27 M28 M29 M30 A31",
+	.rows = "M3 M14 M15 M16 M20 M22 M23 M26 M27 M28 M29 M30 A10 A15",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
+		{ "M3-unaligned", RACE_PENDING, 0,
+		  "A range for a 2M page that begins at the faulting address instead of the page's: needs 2M entries." },
+		{ "M14-roots", RACE_PENDING, 0,
+		  "An invalid root that a zap skips, or that a fault does not notice: a shadow has one root, for as long as it lives." },
 		{ "M15-yield", RACE_PENDING, 15,
 		  "A lock dropped in the middle of a zap with entries unflushed: no zap yields yet. The forgotten flush itself is "
 		  "m15-flush-span." },
