@@ -298,7 +298,7 @@ D   := $(DESTDIR)
 PUT := install -D -m 644
 
 # As in the source tree, so that the links between them hold.
-DOCS := README.md LICENSE $(wildcard docs/*.md) guest/abi.h
+DOCS := README.md LICENSE $(wildcard docs/*.md docs/races/*) guest/abi.h
 
 install: all
 	install -D -m 755 $(UMBRA) $(D)$(bindir)/umbra
