@@ -33,7 +33,8 @@ static const char *outcome(const struct explore_result *r)
 
 static bool is_verdict(const struct explore_note *n)
 {
-	return !strncmp(n->text, "VIOLATION", 9) || !strncmp(n->text, "DEADLOCK", 8);
+	return !strncmp(n->text, "VIOLATION", 9) || !strncmp(n->text, "DEADLOCK", 8) ||
+	       !strncmp(n->text, "LIVELOCK", 8);
 }
 
 /* Before the first note that no thread has made, at the start and at the end: when that was. Else NULL. */

@@ -11,6 +11,7 @@
 
 #include "tests/race/coro.h"
 #include "tests/race/heap.h"
+#include "tests/race/notes.h"
 
 struct thread {
 	struct coro coro;
@@ -35,46 +36,6 @@ static enum explore_verdict verdict;
 static char why[256];
 static jmp_buf *outside; /* set while setup or finish run: where a violation there goes */
 
-static struct explore_note notes[EXPLORE_NOTES];
-static unsigned note_count;
-
-static void note(bool important, const char *fmt, va_list ap)
-{
-	struct explore_note *n = &notes[note_count];
-
-	if (note_count == EXPLORE_NOTES)
-		return;
-	note_count++;
-	n->thread = current;
-	n->step = step;
-	n->important = important;
-	vsnprintf(n->text, sizeof(n->text), fmt, ap);
-}
-
-void explore_say(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	note(true, fmt, ap);
-	va_end(ap);
-}
-
-void explore_trace(const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	note(false, fmt, ap);
-	va_end(ap);
-}
-
-const struct explore_note *explore_notes(unsigned *count)
-{
-	*count = note_count;
-	return notes;
-}
-
 /* Leave the run for good: the coroutine is abandoned where it stands. */
 static void leave(void)
 {
@@ -96,7 +57,7 @@ void explore_fail(const char *fmt, ...)
 		va_start(ap, fmt);
 		vsnprintf(why, sizeof(why), fmt, ap);
 		va_end(ap);
-		explore_say("VIOLATION: %s", why);
+		notes_verdict("VIOLATION", why);
 	}
 	leave();
 }
@@ -351,36 +312,11 @@ static bool run_alone(void (*part)(void *))
 	return verdict == EXPLORE_PASS;
 }
 
-/* In small print: where a thread stands when another goes on. */
-static void note_stop(unsigned t)
+/* Where thread @t stands when another goes on. */
+static void note_thread(unsigned t)
 {
-	static const char *const verb[EXPLORE_OP_COUNT] = {
-		[EXPLORE_LOAD] = "reads",
-		[EXPLORE_STORE] = "writes",
-		[EXPLORE_RMW] = "changes",
-		[EXPLORE_LOCK] = "locks",
-		[EXPLORE_UNLOCK] = "unlocks",
-		[EXPLORE_SLEEP] = "goes on from",
-		[EXPLORE_WAKE] = "wakes or sleeps on",
-		[EXPLORE_READ_LOCK] = "locks for reading",
-		[EXPLORE_READ_UNLOCK] = "unlocks",
-		[EXPLORE_WRITE_ASK] = "locks for writing",
-		[EXPLORE_WRITE_LOCK] = "locks for writing",
-		[EXPLORE_WRITE_UNLOCK] = "unlocks",
-		[EXPLORE_RCU_LOCK] = "enters",
-		[EXPLORE_RCU_UNLOCK] = "leaves",
-		[EXPLORE_RCU_WAIT] = "has waited for",
-		[EXPLORE_FREE] = "frees",
-		[EXPLORE_NOTE] = "passes",
-	};
-	const struct sched_op *op = &threads[t].op;
-	const char *what = op->what[0] == '&' ? op->what + 1 : op->what;
-
-	if (!op->where[0]) /* a mark of the scenario, which says what it does */
-		return;
 	current = (int)t;
-	explore_trace("%s %s(), before it %s %s", sched_is_enabled(t) ? "stops in" : "waits in",
-		      op->where, verb[op->op], what);
+	notes_stop(&threads[t].op, sched_is_enabled(t));
 	current = -1;
 }
 
@@ -391,13 +327,13 @@ static void describe_stuck(void)
 
 	for (unsigned t = 0; t < program->threads && n < (int)sizeof(why); t++)
 		if (!threads[t].finished) {
-			note_stop(t);
+			note_thread(t);
 			n += snprintf(why + n, sizeof(why) - (size_t)n, "%s %s in %s() at %s",
 				      first ? "" : ";", program->thread[t].name,
 				      threads[t].op.where, threads[t].op.what);
 			first = false;
 		}
-	explore_say("DEADLOCK: %s", why);
+	notes_verdict("DEADLOCK", why);
 }
 
 static void run_threads(void)
@@ -418,7 +354,7 @@ static void run_threads(void)
 		next = sched_choose();
 		if (next >= 0) {
 			if (last >= 0 && last != next && !threads[last].finished)
-				note_stop((unsigned)last);
+				note_thread((unsigned)last);
 			last = next;
 			resume((unsigned)next);
 			continue;
@@ -439,7 +375,7 @@ enum explore_verdict sched_run(const struct explore_program *p, char *reason, si
 		catch_crashes();
 	program = p;
 	verdict = EXPLORE_PASS;
-	note_count = 0;
+	notes_begin();
 	step = 0;
 	if (run_alone(p->setup)) {
 		for (unsigned t = 0; t < p->threads; t++) {
@@ -455,15 +391,19 @@ enum explore_verdict sched_run(const struct explore_program *p, char *reason, si
 		if (verdict == EXPLORE_PASS)
 			run_alone(p->finish);
 	}
-	if (verdict == EXPLORE_PASS && heap_live())
-		explore_say("%zu allocations leaked", heap_live());
 	if (verdict == EXPLORE_PASS && heap_live()) {
 		verdict = EXPLORE_VIOLATION;
 		snprintf(why, sizeof(why), "%zu allocations leaked", heap_live());
+		notes_verdict("VIOLATION", why);
 	}
 	heap_reset(true);
 	snprintf(reason, size, "%s", verdict == EXPLORE_PASS ? "" : why);
 	return verdict;
+}
+
+int sched_current(void)
+{
+	return current;
 }
 
 uint32_t sched_step(void)

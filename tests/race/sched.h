@@ -25,6 +25,7 @@ enum explore_verdict sched_run(const struct explore_program *p, char *reason, si
 bool sched_is_enabled(unsigned t);
 const struct sched_op *sched_next_op(unsigned t);
 uint32_t sched_step(void);
+int sched_current(void); /* the thread that runs, or -1 */
 void sched_bug(const char *file, int line, const char *what);
 
 /* search.c */

@@ -16,13 +16,11 @@
 
 #include "tests/race/heap.h"
 #include "tests/race/sched.h"
+#include "tests/race/state.h"
 
 /* At most one choice a step, one for each start, and one to see that a run has no end. */
 #define DECISIONS_MAX (SCHED_STEPS_MAX + 64u)
 _Static_assert(DECISIONS_MAX > SCHED_STEPS_MAX + EXPLORE_THREADS + 1, "a livelock must fit");
-
-#define OBJECTS	  (1u << 14)
-#define CACHE_MIN (1u << 16)
 
 struct decision {
 	uint8_t count, chosen;
@@ -32,37 +30,15 @@ struct decision {
 	uint32_t preemptions; /* so far */
 };
 
-/* What is known of an object across runs (shared), and within this one (hashes of its last operations). */
-struct object {
-	void *address;
-	int8_t owner;		    /* the one thread that has touched it */
-	bool several, written;	    /* more than one has; anybody has written */
-	uint64_t last_write, reads; /* hashes */
-	uint64_t run;		    /* the hashes are of this run */
-};
-
 enum mode { MODE_SEARCH, MODE_REPLAY, MODE_RANDOM };
 
 static enum mode mode;
-static struct object objects[OBJECTS];
-static struct object *object_list[OBJECTS];
-static unsigned object_count;
-static bool learnt; /* a new shared object: begin anew */
-
 static struct decision *stack;
 static unsigned depth, planned; /* decisions of this run; those to repeat first */
 static bool pruned, bound_hit, plain;
 static unsigned bound, preemptions;
-static uint64_t run_number;
 
-static uint64_t thread_hash[EXPLORE_THREADS], trace_hash;
 static int running; /* who ran last, -1 nobody */
-
-static struct {
-	uint64_t *key;
-	uint32_t *value;
-	size_t size, used;
-} cache;
 
 static char schedule[EXPLORE_SCHEDULE];
 static size_t schedule_len;
@@ -76,168 +52,20 @@ static uint64_t random_state;
 static int32_t priority[EXPLORE_THREADS];
 static uint32_t change_at[8];
 
-static uint64_t mix(uint64_t a, uint64_t b)
-{
-	uint64_t z = a ^ (b + 0x9e3779b97f4a7c15u + (a << 6) + (a >> 2));
-
-	z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-	z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-	return z ^ z >> 31;
-}
-
 static uint64_t next_random(void)
 {
-	return mix(random_state += 0x9e3779b97f4a7c15u, 1);
-}
-
-/* Objects. */
-
-static struct object *object_of(void *address)
-{
-	unsigned at = (unsigned)(mix((uint64_t)(uintptr_t)address, 0) & (OBJECTS - 1));
-
-	while (objects[at].address && objects[at].address != address)
-		at = (at + 1) & (OBJECTS - 1);
-	if (!objects[at].address) {
-		bug_on(object_count == OBJECTS - 1);
-		object_list[object_count++] = &objects[at];
-		objects[at] = (struct object){ .address = address, .owner = -1 };
-	}
-	return &objects[at];
-}
-
-static bool is_read(enum explore_op op)
-{
-	return op == EXPLORE_LOAD || op == EXPLORE_READ_LOCK || op == EXPLORE_READ_UNLOCK ||
-	       op == EXPLORE_RCU_LOCK || op == EXPLORE_RCU_UNLOCK;
-}
-
-static bool is_shared(const struct object *o)
-{
-	return o->several && o->written;
-}
-
-static void touch_object(unsigned t, void *address, bool read)
-{
-	struct object *o = object_of(address);
-	bool was = is_shared(o);
-	uint64_t h;
-
-	if (o->owner < 0)
-		o->owner = (int8_t)t;
-	o->several |= o->owner != (int8_t)t;
-	o->written |= !read;
-	if (is_shared(o) && !was)
-		learnt = true;
-	if (!is_shared(o))
-		return;
-	if (o->run != run_number) {
-		o->run = run_number;
-		o->last_write = o->reads = mix((uint64_t)(uintptr_t)address, 7);
-	}
-	h = mix(thread_hash[t], o->last_write);
-	if (read) {
-		o->reads += h;
-	} else {
-		h = mix(h, o->reads);
-		o->last_write = o->reads = h;
-	}
-	thread_hash[t] = h;
-}
-
-static bool is_in(const struct object *o, const struct sched_op *op)
-{
-	return (uintptr_t)o->address - (uintptr_t)op->object <=
-	       (uintptr_t)op->other - (uintptr_t)op->object;
-}
-
-/* Does @op free memory in which a shared object lies? */
-static bool frees_shared(const struct sched_op *op)
-{
-	for (unsigned i = 0; i < object_count; i++)
-		if (is_shared(object_list[i]) && is_in(object_list[i], op))
-			return true;
-	return false;
+	return state_mix(random_state += 0x9e3779b97f4a7c15u, 1);
 }
 
 bool sched_must_switch(const struct sched_op *op)
 {
 	/* The text of a schedule counts steps: every one of them is a choice then. */
-	if (mode != MODE_SEARCH || plain)
-		return true;
-	if (op->op == EXPLORE_FREE)
-		return frees_shared(op);
-	return is_shared(object_of(op->object)) || (op->other && is_shared(object_of(op->other)));
+	return mode != MODE_SEARCH || plain || state_is_shared(op);
 }
 
 void sched_done(unsigned t, const struct sched_op *op)
 {
-	uint64_t before = thread_hash[t];
-
-	touch_object(t, op->object, is_read(op->op));
-	if (op->op == EXPLORE_FREE) {
-		for (unsigned i = 0; i < object_count; i++)
-			if (is_in(object_list[i], op))
-				touch_object(t, object_list[i]->address, false);
-	} else if (op->other)
-		touch_object(t, op->other, false);
-	if (thread_hash[t] != before)
-		trace_hash += mix(thread_hash[t], t);
-}
-
-/* The states that have been seen: with how few preemptions. */
-
-static void cache_clear(void)
-{
-	if (cache.key)
-		memset(cache.key, 0, cache.size * sizeof(*cache.key));
-	cache.used = 0;
-}
-
-static size_t cache_slot(uint64_t key)
-{
-	size_t at = key & (cache.size - 1);
-
-	while (cache.key[at] && cache.key[at] != key)
-		at = (at + 1) & (cache.size - 1);
-	return at;
-}
-
-static void cache_grow(void)
-{
-	uint64_t *old_key = cache.key;
-	uint32_t *old_value = cache.value;
-	size_t old = cache.size;
-
-	cache.size = old ? 2 * old : CACHE_MIN;
-	cache.key = heap_outside(cache.size, sizeof(*cache.key));
-	cache.value = heap_outside(cache.size, sizeof(*cache.value));
-	for (size_t i = 0; i < old; i++)
-		if (old_key[i]) {
-			size_t at = cache_slot(old_key[i]);
-
-			cache.key[at] = old_key[i];
-			cache.value[at] = old_value[i];
-		}
-	heap_outside_free(old_key);
-	heap_outside_free(old_value);
-}
-
-/* True: what follows from here has been explored. */
-static bool cache_seen(uint64_t key, uint32_t used)
-{
-	size_t at;
-
-	if (2 * cache.used >= cache.size)
-		cache_grow();
-	key |= 1;
-	at = cache_slot(key);
-	if (cache.key[at] && cache.value[at] <= used)
-		return true;
-	cache.used += !cache.key[at];
-	cache.key[at] = key;
-	cache.value[at] = used;
-	return false;
+	state_done(t, op);
 }
 
 /* The schedule of this run as text: who ran, for how many steps. */
@@ -304,11 +132,9 @@ static int choose_search(const uint8_t *candidate, unsigned n, bool is_free)
 	if (n == 1 || pruned)
 		return candidate[0];
 	if (depth >= planned) {
-		uint64_t key = mix(trace_hash, (uint64_t)(running + 1) | (uint64_t)is_free << 8);
+		uint64_t turn = (uint64_t)(running + 1) | (uint64_t)is_free << 8;
 
-		for (unsigned t = 0; t < EXPLORE_THREADS; t++)
-			key = mix(key, thread_hash[t]);
-		if (!plain && cache_seen(key, preemptions)) {
+		if (!plain && state_seen(state_key(turn), preemptions)) {
 			pruned = true;
 			return candidate[0];
 		}
@@ -360,12 +186,9 @@ static enum explore_verdict run_once(const struct explore_program *p, struct exp
 {
 	enum explore_verdict v;
 
-	run_number++;
 	depth = preemptions = 0;
 	pruned = false;
-	trace_hash = 0;
-	for (unsigned t = 0; t < EXPLORE_THREADS; t++)
-		thread_hash[t] = mix(t, 3);
+	state_begin();
 	schedule_reset();
 	v = sched_run(p, r->why, sizeof(r->why));
 	schedule_note(-1);
@@ -399,10 +222,9 @@ static bool search_bound(const struct explore_program *p, const struct explore_l
 			 struct explore_result *r)
 {
 	do {
-		learnt = false;
 		bound_hit = false;
 		planned = 0;
-		cache_clear();
+		state_forget_seen();
 		do {
 			if (r->schedules >= l->schedules)
 				return false;
@@ -410,8 +232,8 @@ static bool search_bound(const struct explore_program *p, const struct explore_l
 				return true;
 			if (l->progress && r->schedules % 64 == 0)
 				l->progress(l->progress_ctx, r->schedules, bound);
-		} while (!learnt && backtrack());
-	} while (learnt);
+		} while (!state_has_learnt() && backtrack());
+	} while (state_has_learnt());
 	return true;
 }
 
@@ -453,8 +275,7 @@ void explore(const struct explore_program *p, const struct explore_limits *l,
 	     struct explore_result *r)
 {
 	memset(r, 0, sizeof(*r));
-	memset(objects, 0, sizeof(objects));
-	object_count = 0;
+	state_forget_objects();
 	planned = 0;
 	plain = l->plain;
 	if (!stack)
