@@ -53,7 +53,7 @@ static void gru_finish(void *ctx)
 
 const struct race_scenario a29_gru = {
 	.name = "a29-gru",
-	.rows = "A29",
+	.rows = "A29 M4",
 	.title = "GRU: no page table, a TLB, and callbacks that must not sleep",
 	.question = "The GRU walks the process's own page table when its TLB misses. When 4K of a larger entry are "
 		    "invalidated, does its TLB drop those 4K or the whole entry? (\"Jack was going to verify.\")",

@@ -49,7 +49,7 @@ static void look_again(void *ctx)
 
 const struct race_scenario a32_begin_retry = {
 	.name = "a32-begin-retry",
-	.rows = "A32 A33",
+	.rows = "A32 A33 M4 M18",
 	.title = "A fault looks up a page while it moves",
 	.question = "A device fault asks the kernel for the page's frame, which may sleep, so without a lock. "
 		    "Meanwhile the page may move. What has to be checked, when, and under which lock? And "
@@ -291,7 +291,7 @@ static void m15_guest(void *ctx)
 
 const struct race_scenario m15_flush_span = {
 	.name = "m15-flush-span",
-	.rows = "A26 M15",
+	.rows = "A26 M15 A9",
 	.title = "One flush for many zapped entries",
 	.question = "Start and end exist so that many entries cost one flush. What must that flush cover?",
 	.lesson = "The entry is gone from the table, but the TLB still has it: the flush has forgotten what was zapped before the "

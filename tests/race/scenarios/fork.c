@@ -93,7 +93,7 @@ static void a23_finish(void *ctx)
 
 const struct race_scenario a23_async_fork = {
 	.name = "a23-async-fork",
-	.rows = "A23 A24 A30 M30",
+	.rows = "A23 A24 A30 M30 A17",
 	.title = "Fork beside a device that lets go later",
 	.question =
 		"A device on another node (XPMEM) maps a process's memory. To let go takes messages, so its "
@@ -166,7 +166,7 @@ static void a24_finish(void *ctx)
 
 const struct race_scenario a24_stale_but_alive = {
 	.name = "a24-stale-but-alive",
-	.rows = "A24 A23",
+	.rows = "A24 A23 A25",
 	.title = "A page that is referenced, and wrong",
 	.question = "The device pins every page that it maps. Is that enough to let go late after "
 		    "copy-on-write: can anything bad happen to a page that cannot be freed?",

@@ -104,7 +104,7 @@ static void a38_finish(void *ctx)
 
 const struct race_scenario a38_insert = {
 	.name = "a38-insert",
-	.rows = "A34 A38",
+	.rows = "A34 A38 M4",
 	.title = "A subscription arrives while its range is being invalidated",
 	.question = "A driver subscribes to a range in the middle of an invalidation of it, which will not call it. May it build "
 		    "entries as soon as insert has returned?",

@@ -241,7 +241,7 @@ static void publish_finish(void *ctx)
 
 const struct race_scenario a37_publish = {
 	.name = "a37-publish",
-	.rows = "A37",
+	.rows = "A37 A39",
 	.title = "A subscription is published while the list is read",
 	.question = "The list is read without a lock. Is it enough that a subscription is filled in before its pointer is stored, in the "
 		    "order of the source?",

@@ -64,7 +64,7 @@ static void clean_finish(void *ctx)
 
 const struct race_scenario a21_mkclean = {
 	.name = "a21-mkclean",
-	.rows = "A21 A17",
+	.rows = "A21 A17 A11 A12 A13 A14",
 	.title = "Cleaning a page for writeback",
 	.question = "Before a page is written to disk it is write-protected, so that the next store faults and makes it "
 		    "dirty again. Nothing is unmapped. Must the device hear of that?",
