@@ -69,36 +69,37 @@ const struct race_scenario a22_change_now = {
 static void m2_setup(void *ctx)
 {
 	(void)ctx;
-	world_setup(2, race_variant_is("kvm") ? "kvm" : "pfn-cache", NULL);
+	world_setup(1, race_variant_is("kvm") ? "kvm" : "pfn-cache", NULL);
 	host_store("CPU", 0, 1);
-	host_store("CPU", 1, 1);
-	device_load(0, "device, which so has the frame of page 1,", 1);
+	/* change_pte tells of pages that nobody may write. */
+	if (hostmm_wrprotect(world.mm, world_page(0), world_page(1)))
+		explore_fail("hostmm_wrprotect() failed");
+	device_load(0, "device, which so has the frame of page 0,", 0);
 }
 
-static void m2_merge(void *ctx)
+static void m2_move(void *ctx)
 {
 	(void)ctx;
-	explore_say("ksmd begins to merge pages 0 and 1, which are equal");
-	if (!hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)))
-		explore_say("page 1 now has the frame of page 0");
+	explore_say("kernel begins to move page 0 to another frame");
+	world_move(0);
 }
 
 static void m2_discard(void *ctx)
 {
 	(void)ctx;
-	explore_say("CPU begins to discard page 1");
-	if (hostmm_discard(world.mm, world_page(1), world_page(2)))
+	explore_say("CPU begins to discard page 0");
+	if (hostmm_discard(world.mm, world_page(0), world_page(1)))
 		explore_fail("discard failed");
-	explore_say("CPU has discarded page 1");
+	explore_say("CPU has discarded page 0");
 }
 
 static void m2_finish(void *ctx)
 {
-	uint64_t value = device_load(0, "device, at the end,", 1);
+	uint64_t value = device_load(0, "device, at the end,", 0);
 
 	(void)ctx;
 	if (value)
-		explore_fail("page 1 is discarded and reads 0; the device reads %#llx",
+		explore_fail("page 0 is discarded and reads 0; the device reads %#llx",
 			     SHOWN(value));
 	world_finish();
 }
@@ -124,6 +125,6 @@ const struct race_scenario m2_change_alone = {
 		.setup = m2_setup,
 		.finish = m2_finish,
 		.threads = 2,
-		.thread = { { "ksmd: merge", m2_merge }, { "CPU: discard", m2_discard } },
+		.thread = { { "kernel: moves page 0", m2_move }, { "CPU: discard", m2_discard } },
 	},
 };
