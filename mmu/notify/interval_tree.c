@@ -2,6 +2,7 @@
 #include "mmu/notify/interval_tree.h"
 
 #include <stdbool.h>
+#include <string.h>
 
 #include "mmu/base/bug.h"
 
@@ -30,6 +31,8 @@ static void refresh(struct interval_node *node, int side)
 
 	node->max_end[side] = child ? reach(child) : 0;
 	node->height[side] = child ? height(child) : 0;
+	for (int i = 0; i < 2; i++)
+		node->grandchild[side][i] = child ? child->child[i] : NULL;
 }
 
 static void set_child(struct interval_node *node, int side, struct interval_node *child)
@@ -136,9 +139,22 @@ void interval_tree_remove(struct interval_tree *tree, struct interval_node *node
 		set_child(next, side, node->child[side]);
 		next->max_end[side] = node->max_end[side];
 		next->height[side] = node->height[side];
+		memcpy(next->grandchild[side], node->grandchild[side],
+		       sizeof(next->grandchild[side]));
 	}
 	replace(tree, node, next);
 	fix_up(tree, from);
+}
+
+/*
+ * Step down. Both nodes that may come after the next one are fetched beside it: below what the cache holds, two levels cost
+ * one wait for memory.
+ */
+static struct interval_node *descend(const struct interval_node *node, int side)
+{
+	__builtin_prefetch(node->grandchild[side][0]);
+	__builtin_prefetch(node->grandchild[side][1]);
+	return node->child[side];
 }
 
 /*
@@ -149,7 +165,7 @@ static struct interval_node *first_below(struct interval_node *node, uint64_t st
 {
 	for (;;) {
 		if (node->max_end[0] > start) {
-			node = node->child[0];
+			node = descend(node, 0);
 			continue;
 		}
 		if (node->start >= end)
@@ -158,7 +174,7 @@ static struct interval_node *first_below(struct interval_node *node, uint64_t st
 			return node;
 		if (node->max_end[1] <= start)
 			return NULL;
-		node = node->child[1];
+		node = descend(node, 1);
 	}
 }
 
@@ -215,6 +231,9 @@ size_t interval_tree_check(const struct interval_tree *tree)
 				bug_on(child && child->parent != node);
 				bug_on(node->max_end[side] != (child ? reach(child) : 0));
 				bug_on(node->height[side] != (child ? height(child) : 0));
+				for (int i = 0; i < 2; i++)
+					bug_on(node->grandchild[side][i] !=
+					       (child ? child->child[i] : NULL));
 				bug_on(node->height[side] > node->height[!side] + 1);
 			}
 		from = node;

@@ -12,12 +12,14 @@
 
 /*
  * What a search asks about a child (how far does it reach?) stands in the parent, so that it reads only nodes on its
- * path; one node is one cache line, where the caller aligns it. Index 0 is left, 1 is right.
+ * path, one cache line of each where the caller aligns it. Index 0 is left, 1 is right.
  */
 struct interval_node {
 	uint64_t start, end; /* set by the caller before insert, then constant; start < end */
 	uint64_t max_end[2]; /* the largest end in the subtree on that side; 0 without one */
 	struct interval_node *child[2];
+	struct interval_node *
+		grandchild[2][2]; /* of the child on that side, NULL without: to be fetched early */
 	struct interval_node *parent;
 	uint8_t height[2]; /* of the subtree on that side; 0 without one */
 };
