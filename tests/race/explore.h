@@ -42,6 +42,9 @@ struct explore_limits {
 	uint64_t seed;
 	const char *replay; /* not NULL: this schedule alone */
 	bool plain;	    /* without reductions, to test them */
+	/* Not NULL: hears of each run's end, and the search goes on after a failure. */
+	void (*ended)(void *ctx, enum explore_verdict v, const char *why);
+	void *ended_ctx;
 	void (*progress)(void *ctx, uint64_t schedules, unsigned bound);
 	void *progress_ctx;
 };

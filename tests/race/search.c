@@ -182,7 +182,8 @@ int sched_choose(void)
 
 /* The search. */
 
-static enum explore_verdict run_once(const struct explore_program *p, struct explore_result *r)
+static enum explore_verdict run_once(const struct explore_program *p,
+				     const struct explore_limits *l, struct explore_result *r)
 {
 	enum explore_verdict v;
 
@@ -194,6 +195,10 @@ static enum explore_verdict run_once(const struct explore_program *p, struct exp
 	schedule_note(-1);
 	r->schedules++;
 	r->steps += sched_step();
+	if (l->ended) {
+		l->ended(l->ended_ctx, v, r->why);
+		return EXPLORE_PASS;
+	}
 	if (v != EXPLORE_PASS) {
 		r->verdict = v;
 		r->preemptions = preemptions;
@@ -228,7 +233,7 @@ static bool search_bound(const struct explore_program *p, const struct explore_l
 		do {
 			if (r->schedules >= l->schedules)
 				return false;
-			if (run_once(p, r) != EXPLORE_PASS)
+			if (run_once(p, l, r) != EXPLORE_PASS)
 				return true;
 			if (l->progress && r->schedules % 64 == 0)
 				l->progress(l->progress_ctx, r->schedules, bound);
@@ -263,7 +268,7 @@ static void search_random(const struct explore_program *p, const struct explore_
 			priority[t] = (int32_t)(next_random() >> 33) + 1;
 		for (unsigned k = 0; k < sizeof(change_at) / sizeof(change_at[0]); k++)
 			change_at[k] = 1 + (uint32_t)(next_random() % length);
-		if (run_once(p, r) != EXPLORE_PASS)
+		if (run_once(p, l, r) != EXPLORE_PASS)
 			return;
 		length = sched_step() + 1;
 		if (l->progress && r->schedules % 64 == 0)
@@ -286,7 +291,7 @@ void explore(const struct explore_program *p, const struct explore_limits *l,
 		replay_at = l->replay;
 		replay_until = 0;
 		replay_thread = 0;
-		run_once(p, r);
+		run_once(p, l, r);
 	} else if (l->random) {
 		mode = MODE_RANDOM;
 		search_random(p, l, r);
