@@ -11,14 +11,24 @@ static const char intro[] =
 	"# Races\n"
 	"\n"
 	"`build/umbra-race` runs the threads of a scenario, which call the real library, under every schedule, and shows the\n"
-	"shortest one that goes wrong. This file is written by `umbra-race doc docs`; `make lint` fails when it is stale.\n"
+	"one with the fewest preemptions that goes wrong. This file is written by `umbra-race doc docs`; `make lint` fails when it is stale.\n"
 	"\n"
 	"How it works: in the explorer's build every lock, condition, protocol atomic, RCU operation and wait of `mmu/` is a\n"
 	"scheduling point (`mmu/base/sync_explore.h`). One thread runs at a time; depth first, all choices are made in turn, with at\n"
 	"most 0, 1, 2, 3 preemptions. Two operations commute unless they touch one object and one of them writes; runs that differ\n"
 	"only in the order of operations that commute are made once. An object that only one thread touches is no choice.\n"
-	"`umbra-race selftest` compares this with a search that leaves nothing out. The explorer is sequentially consistent:\n"
-	"what weaker ordering allows is for ThreadSanitizer and for the comments that name the partner of each barrier.\n"
+	"`umbra-race selftest` compares this with a search that leaves nothing out.\n"
+	"\n"
+	"What it does not do, so that a pass says nothing about it:\n"
+	"\n"
+	"- The explorer is sequentially consistent: what weaker ordering allows is for ThreadSanitizer and for the comments that\n"
+	"  name the partner of each barrier. Plain accesses are no scheduling points: data races are for ThreadSanitizer, too.\n"
+	"- A condition wakes nobody spuriously, and a wait with a deadline always finds it passed.\n"
+	"- The heap never gives memory again, so that a use after free is seen. ABA, a pointer that is the same and means another\n"
+	"  object, does not happen therefore.\n"
+	"- A device translates and accesses in one step: nothing comes between its TLB and the memory.\n"
+	"- A loop that waits for others without sleeping is called a livelock after 20000 steps, though a fair scheduler would end it.\n"
+	"- A thread that waits for an rwlock to write keeps new readers out, as the real one does: a reader must not wait for a reader.\n"
 	"\n"
 	"`exhausted` means that every schedule with so many preemptions has run, `complete` that a larger bound would add none.\n"
 	"In a picture time runs downwards; boxes are what the scenario says, small print is what the library traces.\n";
@@ -41,7 +51,7 @@ static void print_cell(FILE *f, const char *text)
 /* The picture of the first variant that fails. Returns 0, also when none does, or -errno. */
 static int describe_failure(FILE *f, const char *dir, const struct race_scenario *s)
 {
-	struct explore_limits limits = { .schedules = 1000000 };
+	struct explore_limits limits = { .bound = RACE_BOUND, .schedules = 1000000 };
 	static struct explore_result r;
 	char path[512];
 	unsigned n;
@@ -56,7 +66,7 @@ static int describe_failure(FILE *f, const char *dir, const struct race_scenario
 	if (r.verdict == EXPLORE_PASS)
 		return 0;
 	snprintf(path, sizeof(path), "%s/races/%s.svg", dir, s->name);
-	err = draw_svg(&(struct race_picture){ s, &s->variant[n], &r }, path);
+	err = draw_svg(&(struct race_picture){ s, &s->variant[n], &r, 0 }, path);
 	if (err)
 		return err;
 	fprintf(f,
@@ -85,6 +95,11 @@ int race_document(const char *dir)
 	FILE *f;
 	int err = 0;
 
+	snprintf(path, sizeof(path), "%s", dir);
+	if (mkdir(path, 0777) && errno != EEXIST) {
+		err = -errno;
+		goto out;
+	}
 	snprintf(path, sizeof(path), "%s/races", dir);
 	if (mkdir(path, 0777) && errno != EEXIST) {
 		err = -errno;

@@ -26,7 +26,7 @@ static int take_line(const char **at, int width)
 
 static const char *outcome(const struct explore_result *r)
 {
-	static const char *const names[] = { "every schedule passes", "violation", "deadlock" };
+	static const char *const names[] = { "this schedule passes", "violation", "deadlock" };
 
 	return names[r->verdict];
 }
@@ -37,12 +37,84 @@ static bool is_verdict(const struct explore_note *n)
 	       !strncmp(n->text, "LIVELOCK", 8);
 }
 
+static bool is_fold(const struct explore_note *n)
+{
+	return n->text[0] == '(' && n->thread < 0 && !n->important;
+}
+
 /* Before the first note that no thread has made, at the start and at the end: when that was. Else NULL. */
 static const char *moment(const struct explore_note *n, int last)
 {
-	if (n->thread >= 0 || last == -1)
+	if (n->thread >= 0 || last == -1 || is_verdict(n) || is_fold(n))
 		return NULL;
 	return last < -1 ? "before the threads start" : "after they have ended";
+}
+
+/* A timeline that goes in circles is drawn once around. */
+
+#define FOLD_LINES 32u
+#define FOLD_TIMES 3u
+
+static bool is_same(const struct explore_note *a, const struct explore_note *b, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		if (a[i].thread != b[i].thread || a[i].important != b[i].important ||
+		    strcmp(a[i].text, b[i].text) != 0)
+			return false;
+	return true;
+}
+
+/* How often the @n lines at @at come again behind them. */
+static unsigned repeats(const struct explore_note *at, unsigned n, unsigned left)
+{
+	unsigned times = 0;
+
+	while ((times + 2) * n <= left && is_same(at, at + (size_t)(times + 1) * n, n))
+		times++;
+	return times;
+}
+
+/* The notes of the last run, with lines that repeat folded. */
+static const struct explore_note *folded_notes(unsigned *count)
+{
+	static struct explore_note folded[EXPLORE_NOTES];
+	const struct explore_note *notes = explore_notes(count);
+	unsigned out = 0;
+
+	for (unsigned i = 0; i < *count;) {
+		unsigned times = 0, n = 0;
+
+		while (times < FOLD_TIMES && n++ < FOLD_LINES)
+			times = repeats(&notes[i], n, *count - i);
+		if (times < FOLD_TIMES) {
+			folded[out++] = notes[i++];
+			continue;
+		}
+		memcpy(&folded[out], &notes[i], n * sizeof(*notes));
+		out += n;
+		folded[out] = (struct explore_note){ .thread = -1, .step = notes[i].step };
+		if (n == 1)
+			snprintf(folded[out].text, sizeof(folded->text),
+				 "(the last line %u times more)", times);
+		else
+			snprintf(folded[out].text, sizeof(folded->text),
+				 "(the last %u lines %u times more)", n, times);
+		out++;
+		i += n * (times + 1);
+	}
+	*count = out;
+	return folded;
+}
+
+/* The command that draws this run again. */
+static void again(const struct race_picture *p, char *text, size_t size)
+{
+	char mutant[32] = "";
+
+	if (p->mutant)
+		snprintf(mutant, sizeof(mutant), " --mutant %u", p->mutant);
+	snprintf(text, size, "umbra-race run %s --variant %s%s --replay %s --explain",
+		 p->scenario->name, p->variant->name, mutant, p->result->schedule);
 }
 
 /* Text. */
@@ -66,7 +138,8 @@ static void print_note(const struct race_picture *p, const struct explore_note *
 
 	while (*text) {
 		const char *line = text;
-		int len = take_line(&text, width - 3);
+		int len = take_line(&text,
+				    n->thread < 0 ? (width + 2) * (int)threads - 8 : width - 3);
 
 		if (n->thread < 0) {
 			printf("      %s%.*s\n", first ? "" : "  ", len, line);
@@ -89,7 +162,8 @@ static void print_note(const struct race_picture *p, const struct explore_note *
 void draw_text(const struct race_picture *p)
 {
 	unsigned threads = p->scenario->program.threads, count;
-	const struct explore_note *notes = explore_notes(&count);
+	const struct explore_note *notes = folded_notes(&count);
+	char command[EXPLORE_SCHEDULE + 256];
 	int width = threads <= 2 ? 50 : threads == 3 ? 36 : 28, last = -2;
 
 	printf("\n%s, %s (%s)\n\n", p->scenario->title, p->variant->name, p->scenario->rows);
@@ -119,8 +193,8 @@ void draw_text(const struct race_picture *p)
 	if (p->result->verdict != EXPLORE_PASS) {
 		print_wrapped("", p->result->why, 90);
 		print_wrapped("lesson", p->scenario->lesson, 90);
-		printf("%-10sumbra-race run %s --variant %s --replay %s --explain\n", "again",
-		       p->scenario->name, p->variant->name, p->result->schedule);
+		again(p, command, sizeof(command));
+		printf("%-10s%s\n", "again", command);
 	}
 }
 
@@ -170,17 +244,20 @@ static int svg_text(FILE *f, int x, int y, const char *class, const char *text, 
 	return y;
 }
 
-static int svg_note(FILE *f, const struct explore_note *n, int y)
+/* What no thread has made stands across all columns. */
+static int svg_note(FILE *f, const struct explore_note *n, int threads, int y)
 {
 	bool bad = is_verdict(n);
 	const char *class = bad ? "bad" : n->important ? "say" : "lib";
 	int x = SVG_MARGIN + (n->thread < 0 ? 0 : n->thread) * SVG_COLUMN + 8;
-	int chars = bad ? SVG_BOLD : SVG_CHARS, end = svg_text(NULL, x, y, class, n->text, chars);
+	int columns = n->thread < 0 ? threads : 1;
+	int chars = (bad ? SVG_BOLD : SVG_CHARS) * columns;
+	int end = svg_text(NULL, x, y, class, n->text, chars);
 
-	if (n->important && n->thread >= 0)
+	if (n->important)
 		fprintf(f,
 			"<rect x=\"%d\" y=\"%d\" width=\"%d\" height=\"%d\" rx=\"4\" class=\"%s\"/>\n",
-			x - 8, y - SVG_LINE + 3, SVG_COLUMN - 24, end - y + 4,
+			x - 8, y - SVG_LINE + 3, columns * SVG_COLUMN - 24, end - y + 4,
 			bad ? "badbox" : "box");
 	svg_text(f, x, y, class, n->text, chars);
 	return end + (n->important ? 8 : 2);
@@ -198,9 +275,9 @@ static void svg_style(FILE *f)
 int draw_svg(const struct race_picture *p, const char *path)
 {
 	unsigned threads = p->scenario->program.threads, count;
-	const struct explore_note *notes = explore_notes(&count);
+	const struct explore_note *notes = folded_notes(&count);
 	int wide = (int)threads * SVG_COLUMN, chars = wide / 8, y = SVG_MARGIN + 10, top, last = -2;
-	char head[256];
+	char head[256], command[EXPLORE_SCHEDULE + 256];
 	FILE *f = fopen(path, "we");
 	long size_at;
 	int err;
@@ -229,7 +306,7 @@ int draw_svg(const struct race_picture *p, const char *path)
 				     SVG_CHARS) +
 			    4;
 		last = notes[i].thread;
-		y = svg_note(f, &notes[i], y);
+		y = svg_note(f, &notes[i], (int)threads, y);
 	}
 	for (unsigned t = 1; t < threads; t++)
 		fprintf(f, "<line x1=\"%d\" x2=\"%d\" y1=\"%d\" y2=\"%d\" class=\"col\"/>\n",
@@ -240,6 +317,8 @@ int draw_svg(const struct race_picture *p, const char *path)
 	if (p->result->verdict != EXPLORE_PASS) {
 		y = svg_text(f, SVG_MARGIN, y, "", p->result->why, chars);
 		y = svg_text(f, SVG_MARGIN, y, "t", p->scenario->lesson, chars);
+		again(p, command, sizeof(command));
+		y = svg_text(f, SVG_MARGIN, y + 4, "lib", command, chars);
 	}
 	fputs("</svg>\n", f);
 	/* The height is known only now; the header left room for it. */

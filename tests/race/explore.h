@@ -36,7 +36,7 @@ struct explore_program {
 };
 
 struct explore_limits {
-	unsigned bound;	    /* preemptions; iterated from 0 up to this */
+	int bound;	    /* preemptions; iterated from 0 up to this */
 	uint64_t schedules; /* give up after so many */
 	uint64_t random;    /* not 0: so many random schedules (PCT) instead of all */
 	uint64_t seed;
@@ -67,6 +67,7 @@ struct explore_result {
 	bool complete;	/* and the bound cut none off */
 	unsigned bound; /* at which the verdict was found, or the last one tried */
 	unsigned preemptions;
+	char misfit[96]; /* why --replay is no schedule of this program; else empty */
 	char why[256];
 	char schedule[EXPLORE_SCHEDULE]; /* of the failing run: replays it */
 };

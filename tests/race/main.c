@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/race/mutants.h"
 #include "tests/race/scenario.h"
 #include "tests/race/selftest.h"
 
@@ -20,7 +21,8 @@ static const char help[] =
 	"Usage: umbra-race list\n"
 	"       umbra-race run NAME... [OPTION]...\n"
 	"       umbra-race all [OPTION]...\n"
-	"       umbra-race selftest\n"
+	"       umbra-race mutants\n"
+	"       umbra-race selftest [--seed S]\n"
 	"       umbra-race doc DIR\n"
 	"\n"
 	"Run the threads of a scenario, which call the real library, under every schedule.\n"
@@ -29,18 +31,20 @@ static const char help[] =
 	"  --bound N        preemptions at most (default 3, or what the scenario says)\n"
 	"  --schedules N    give up after N schedules (default 3000000)\n"
 	"  --random N       N random schedules (PCT) instead of all; --seed S\n"
-	"  --mutant Mn      with one rule of the library broken: M7\n"
+	"  --mutant Mn      with one rule of the library broken: M7, or one arm of it: 131 (umbra-race mutants)\n"
 	"  --replay STR     one schedule, as a failing run printed it\n"
 	"  --explain        draw the failing run as columns of text (with --replay: any run)\n"
 	"  --svg FILE       the same as a picture\n"
-	"  --json           rows {scenario, variant, expected, found, schedules, exhausted, seconds}\n"
+	"  --json           rows {scenario, variant, switch, expected, found, schedules, exhausted, seconds}\n"
 	"\n"
-	"Exit status: 0 when all came out as expected, 1 when not, 2 for a wrong command line.\n";
+	"Exit status: 0 when all came out as expected, 1 when not, 2 for a wrong command line. With a mutant, it is\n"
+	"expected that no protocol passes that should; one that does has SURVIVED.\n";
 
 struct args {
 	const char *variant, *svg;
-	bool explain, json, overridden;
-	unsigned bound, mutant;
+	bool explain, json, has_seed, incomplete;
+	unsigned arm[MUTANT_ARMS], arms; /* switches of --mutant */
+	unsigned pictures;
 	struct explore_limits limits;
 };
 
@@ -65,117 +69,181 @@ static double seconds_since(const struct timespec *start)
 
 static struct timespec progress_start;
 
+static double progress_shown;
+
 static void progress(void *ctx, uint64_t schedules, unsigned bound)
 {
-	static double shown;
+	const struct race_variant *v = ctx;
 	double s = seconds_since(&progress_start);
 
-	(void)ctx;
-	if (s < 2 || s - shown < 0.5 || !isatty(STDERR_FILENO))
+	if (s < 2 || s - progress_shown < 0.5 || !isatty(STDERR_FILENO))
 		return;
-	shown = s;
-	fprintf(stderr, "\r%s: bound %u, %llu schedules, %.0f s ", current_scenario->name, bound,
-		(unsigned long long)schedules, s);
+	progress_shown = s;
+	fprintf(stderr, "\r%s %s: bound %u, %llu schedules, %.0f s ", current_scenario->name,
+		v->name, bound, (unsigned long long)schedules, s);
 }
 
-static void print_row(const struct args *a, const struct race_variant *v, enum race_expect found,
-		      const struct explore_result *r, double seconds)
+/* What a row says, and whether that is as it should be. */
+struct row {
+	const struct race_variant *variant;
+	unsigned arm; /* switch that is on */
+	enum race_expect found;
+	bool odd, survived;
+	double seconds;
+};
+
+static void print_row(const struct args *a, const struct row *row, const struct explore_result *r)
 {
 	static bool more;
-	const char *exhausted = found != RACE_PASS ? "-"
-				: r->complete	   ? "complete"
-				: r->exhausted	   ? "yes"
-						   : "NO";
-	bool odd = found != v->expect && !a->overridden;
+	const struct race_variant *v = row->variant;
+	const char *exhausted = row->found != RACE_PASS || a->limits.replay ? "-"
+				: r->complete				    ? "complete"
+				: r->exhausted				    ? "yes"
+									    : "NO";
+	char arm[12] = "-";
 
 	if (a->json) {
-		printf("%s{\"scenario\":\"%s\",\"variant\":\"%s\",\"expected\":\"%s\",\"found\":\"%s\","
-		       "\"schedules\":%llu,\"exhausted\":%s,\"seconds\":%.3f}",
-		       more ? ",\n " : "[", current_scenario->name, v->name, expect_name[v->expect],
-		       expect_name[found], (unsigned long long)r->schedules,
-		       r->exhausted ? "true" : "false", seconds);
+		printf("%s{\"scenario\":\"%s\",\"variant\":\"%s\",\"switch\":%u,\"expected\":\"%s\",\"found\":\"%s\","
+		       "\"schedules\":%llu,\"exhausted\":%s,\"survived\":%s,\"seconds\":%.3f}",
+		       more ? ",\n " : "", current_scenario->name, v->name, row->arm,
+		       expect_name[v->expect], expect_name[row->found],
+		       (unsigned long long)r->schedules, r->exhausted ? "true" : "false",
+		       row->survived ? "true" : "false", row->seconds);
 		more = true;
 		return;
 	}
+	if (row->arm)
+		snprintf(arm, sizeof(arm), "%u", row->arm);
 	if (!more)
-		printf("%-26s %-16s %-10s %-10s %10s %-9s %7s\n", "scenario", "variant", "expected",
-		       "found", "schedules", "exhausted", "seconds");
+		printf("%-26s %-16s %6s %-10s %-10s %10s %-9s %7s\n", "scenario", "variant",
+		       "switch", "expected", "found", "schedules", "exhausted", "seconds");
 	more = true;
-	printf("%-26s %-16s %-10s %-10s %10llu %-9s %7.2f%s\n", current_scenario->name, v->name,
-	       expect_name[v->expect], expect_name[found], (unsigned long long)r->schedules,
-	       exhausted, seconds, odd ? "  UNEXPECTED" : "");
+	printf("%-26s %-16s %6s %-10s %-10s %10llu %-9s %7.2f%s\n", current_scenario->name, v->name,
+	       arm, expect_name[v->expect], expect_name[row->found],
+	       (unsigned long long)r->schedules, exhausted, row->seconds,
+	       row->survived ? "  SURVIVED"
+	       : row->odd    ? "  UNEXPECTED"
+			     : "");
+	if (row->survived && mutants_killer(row->arm))
+		printf("    switch %u is killed by %s\n", row->arm, mutants_killer(row->arm));
 	fflush(stdout);
 }
 
-static int explain(const struct args *a, const struct race_variant *v,
+/* FILE.svg for the first picture, FILE-2.svg for the second. */
+static void picture_path(char *path, size_t size, const char *file, unsigned n)
+{
+	const char *dot = strrchr(file, '.');
+	int stem = dot && !strchr(dot, '/') ? (int)(dot - file) : (int)strlen(file);
+
+	if (n < 2)
+		snprintf(path, size, "%s", file);
+	else
+		snprintf(path, size, "%.*s-%u%s", stem, file, n, file + stem);
+}
+
+static int explain(struct args *a, const struct race_variant *v, unsigned arm,
 		   const struct explore_result *r)
 {
-	struct race_picture picture = { current_scenario, v, r };
+	struct race_picture picture = { current_scenario, v, r, arm == v->mutant ? 0 : arm };
+	char path[4096];
 	int err;
 
-	if (r->verdict == EXPLORE_PASS && !a->limits.replay)
+	if (!a->explain && !a->svg)
 		return 0;
+	if (r->verdict == EXPLORE_PASS && !a->limits.replay) {
+		fprintf(stderr, "umbra-race: %s %s: nothing to draw, no schedule fails\n",
+			current_scenario->name, v->name);
+		return 0;
+	}
 	if (a->explain)
 		draw_text(&picture);
 	if (!a->svg)
 		return 0;
-	err = draw_svg(&picture, a->svg);
+	picture_path(path, sizeof(path), a->svg, ++a->pictures);
+	err = draw_svg(&picture, path);
 	if (err)
-		fprintf(stderr, "umbra-race: %s: %s\n", a->svg, strerror(-err));
+		fprintf(stderr, "umbra-race: %s: %s\n", path, strerror(-err));
 	return err;
 }
 
-/* True: as expected. */
-static bool run_variant(const struct args *a, unsigned n)
+static void print_failure(const struct args *a, const struct explore_result *r)
+{
+	bool searched = !a->limits.replay && !a->limits.random;
+
+	if (r->verdict == EXPLORE_PASS || a->json || a->explain)
+		return;
+	printf("    %s\n    %s (%u preemptions): %s\n", r->why,
+	       searched ? "schedule with the fewest preemptions" : "schedule", r->preemptions,
+	       r->schedule);
+}
+
+/* Variant @n with switch @override, or its own. */
+static int run_variant(struct args *a, unsigned n, unsigned override)
 {
 	const struct race_variant *v = &current_scenario->variant[n];
+	struct row row = { v, override ? override : v->mutant, RACE_PENDING, false, false, 0 };
 	struct explore_limits limits = a->limits;
 	static struct explore_result r;
-	struct timespec start;
-	enum race_expect found;
-	double seconds;
 
 	if (v->expect == RACE_PENDING) {
 		memset(&r, 0, sizeof(r));
-		print_row(a, v, RACE_PENDING, &r, 0);
-		return true;
+		print_row(a, &row, &r);
+		return EXIT_AS_EXPECTED;
 	}
-	limits.bound = a->bound;
-	clock_gettime(CLOCK_MONOTONIC, &start);
-	progress_start = start;
-	race_explore(current_scenario, n, a->mutant, &limits, &r);
-	seconds = seconds_since(&start);
-	if (seconds > 2 && isatty(STDERR_FILENO))
+	clock_gettime(CLOCK_MONOTONIC, &progress_start);
+	progress_shown = 0;
+	limits.progress_ctx = (void *)v;
+	race_explore(current_scenario, n, override, &limits, &r);
+	row.seconds = seconds_since(&progress_start);
+	if (row.seconds > 2 && isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
-	found = found_of(&r);
-	print_row(a, v, found, &r, seconds);
-	if (found != RACE_PASS && !a->json && !a->explain) {
-		printf("    %s\n    shortest schedule (%u preemptions): %s\n", r.why, r.preemptions,
-		       r.schedule);
+	if (r.misfit[0]) {
+		fprintf(stderr, "umbra-race: --replay: %s\n", r.misfit);
+		return EXIT_USAGE;
 	}
-	if (explain(a, v, &r))
-		return false;
-	if (a->overridden)
-		return true;
-	return found == v->expect && (found != RACE_PASS || r.exhausted || limits.random);
+	row.found = found_of(&r);
+	if (override && override != v->mutant)
+		row.survived = v->expect == RACE_PASS && row.found == RACE_PASS && !limits.replay;
+	else
+		row.odd = !limits.replay &&
+			  (row.found != v->expect ||
+			   (row.found == RACE_PASS && !r.exhausted && !limits.random));
+	print_row(a, &row, &r);
+	print_failure(a, &r);
+	if (explain(a, v, row.arm, &r))
+		return EXIT_UNEXPECTED;
+	return row.odd || row.survived ? EXIT_UNEXPECTED : EXIT_AS_EXPECTED;
 }
 
-static bool run_scenario(const struct args *a, const struct race_scenario *s)
+static int worse(int a, int b)
 {
-	bool as_expected = true, any = false;
+	return a > b ? a : b;
+}
+
+static bool is_chosen(const struct args *a, const struct race_variant *v)
+{
+	return v->expect != RACE_NONE && (!a->variant || !strcmp(a->variant, v->name));
+}
+
+static unsigned count_chosen(const struct args *a, const struct race_scenario *s)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < RACE_VARIANTS; i++)
+		n += is_chosen(a, &s->variant[i]);
+	return n;
+}
+
+static int run_scenario(struct args *a, const struct race_scenario *s)
+{
+	int status = EXIT_AS_EXPECTED;
 
 	current_scenario = s;
-	for (unsigned i = 0; i < RACE_VARIANTS && s->variant[i].expect != RACE_NONE; i++) {
-		if (a->variant && strcmp(a->variant, s->variant[i].name))
-			continue;
-		any = true;
-		as_expected &= run_variant(a, i);
-	}
-	if (!any) {
-		fprintf(stderr, "umbra-race: %s has no variant %s\n", s->name, a->variant);
-		return false;
-	}
-	return as_expected;
+	for (unsigned i = 0; i < RACE_VARIANTS; i++)
+		for (unsigned k = 0; is_chosen(a, &s->variant[i]) && k < (a->arms ? a->arms : 1);
+		     k++)
+			status = worse(status, run_variant(a, i, a->arm[k]));
+	return status;
 }
 
 static const struct race_scenario *find(const char *name)
@@ -231,6 +299,7 @@ static bool number(const char *text, uint64_t *value)
 static bool take_option(struct args *a, int opt)
 {
 	uint64_t n = 0;
+	int found;
 
 	switch (opt) {
 	case OPT_VARIANT:
@@ -239,23 +308,21 @@ static bool take_option(struct args *a, int opt)
 	case OPT_BOUND:
 		if (!number(optarg, &n) || n > 100)
 			return false;
-		a->bound = (unsigned)n;
+		a->limits.bound = (int)n;
 		return true;
 	case OPT_SCHEDULES:
-		return number(optarg, &a->limits.schedules);
+		return number(optarg, &a->limits.schedules) && a->limits.schedules;
 	case OPT_RANDOM:
 		return number(optarg, &a->limits.random) && a->limits.random;
 	case OPT_SEED:
+		a->has_seed = true;
 		return number(optarg, &a->limits.seed);
 	case OPT_MUTANT:
-		if (!number(optarg + (*optarg == 'M' || *optarg == 'm'), &n) || !n || n > 999)
-			return false;
-		a->mutant = (unsigned)n;
-		a->overridden = true;
-		return true;
+		found = mutants_find(optarg, a->arm, &a->incomplete);
+		a->arms = found > 0 ? (unsigned)found : 0;
+		return found >= 0;
 	case OPT_REPLAY:
 		a->limits.replay = optarg;
-		a->overridden = true;
 		return true;
 	case OPT_EXPLAIN:
 		a->explain = true;
@@ -271,20 +338,64 @@ static bool take_option(struct args *a, int opt)
 	}
 }
 
-static int run(const struct args *a, char **names, int n)
+/* One run of one variant, and a text that can be one: LETTER STEPS, again and again. */
+static int check_replay(const struct args *a, const struct race_scenario *s, unsigned variants)
 {
-	bool as_expected = true;
+	const char *at = a->limits.replay;
+	char *end;
 
-	for (int i = 0; i < n; i++)
+	if (variants != 1 || a->arms > 1)
+		return usage("--replay is for one variant: ", "name it, and one arm of a mutant");
+	if (a->limits.random)
+		return usage("--replay is one schedule: ", "not with --random");
+	if (!*at)
+		return usage("--replay: ", "no schedule");
+	for (; *at; at = end) {
+		unsigned thread = (unsigned)(*at - 'a');
+		unsigned long steps;
+
+		if (*at < 'a' || thread >= s->program.threads)
+			return usage("--replay: no such thread: ", at);
+		if (at[1] < '0' || at[1] > '9')
+			return usage("--replay: no number of steps: ", at);
+		steps = strtoul(at + 1, &end, 10);
+		if (steps > 1000000)
+			return usage("--replay: too many steps: ", at);
+	}
+	return 0;
+}
+
+static int run(struct args *a, char **names, int n)
+{
+	int status = a->incomplete ? EXIT_UNEXPECTED : EXIT_AS_EXPECTED;
+	unsigned variants = 0;
+
+	for (int i = 0; i < n; i++) {
 		if (!find(names[i]))
 			return usage("no such scenario: ", names[i]);
-	for (int i = 0; i < n; i++)
-		as_expected &= run_scenario(a, find(names[i]));
+		if (!count_chosen(a, find(names[i])))
+			return usage("no such variant: ", a->variant);
+		variants += count_chosen(a, find(names[i]));
+	}
 	for (unsigned i = 0; !n && race_scenarios[i]; i++)
-		as_expected &= run_scenario(a, race_scenarios[i]);
+		variants += count_chosen(a, race_scenarios[i]);
+	if (!variants)
+		return usage("no such variant: ", a->variant);
+	if (a->has_seed && !a->limits.random)
+		return usage("--seed is for --random", "");
+	if (a->limits.replay && check_replay(a, n ? find(names[0]) : race_scenarios[0], variants))
+		return EXIT_USAGE;
+	if (a->incomplete && !a->arms)
+		return status;
+	if (a->json)
+		printf("[");
+	for (int i = 0; i < n; i++)
+		status = worse(status, run_scenario(a, find(names[i])));
+	for (unsigned i = 0; !n && race_scenarios[i]; i++)
+		status = worse(status, run_scenario(a, race_scenarios[i]));
 	if (a->json)
 		printf("]\n");
-	return as_expected ? EXIT_AS_EXPECTED : EXIT_UNEXPECTED;
+	return status;
 }
 
 int main(int argc, char **argv)
@@ -303,7 +414,9 @@ int main(int argc, char **argv)
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },
 	};
-	struct args a = { .limits = { .schedules = DEFAULT_SCHEDULES, .progress = progress } };
+	struct args a = { .limits = { .bound = RACE_BOUND,
+				      .schedules = DEFAULT_SCHEDULES,
+				      .progress = progress } };
 	const char *command;
 	int opt;
 
@@ -324,9 +437,14 @@ int main(int argc, char **argv)
 		return run(&a, NULL, 0);
 	if (!strcmp(command, "doc") && optind + 1 == argc)
 		return race_document(argv[optind]) ? EXIT_UNEXPECTED : EXIT_AS_EXPECTED;
+	if (!strcmp(command, "mutants") && optind == argc) {
+		mutants_list();
+		return EXIT_AS_EXPECTED;
+	}
 	if (!strcmp(command, "selftest") && optind == argc)
-		return selftest(SELFTEST_PROGRAMS, a.limits.seed) ? EXIT_AS_EXPECTED
-								  : EXIT_UNEXPECTED;
+		return mutants_check() && selftest(SELFTEST_PROGRAMS, a.limits.seed)
+			       ? EXIT_AS_EXPECTED
+			       : EXIT_UNEXPECTED;
 	if (!strcmp(command, "run") && optind < argc)
 		return run(&a, argv + optind, argc - optind);
 	return usage(*command ? "cannot do: " : "name a command", command);

@@ -5,7 +5,7 @@
 
 #include "tests/race/scenario.h"
 
-#define DEFAULT_BOUND 3u
+#define DEFAULT_BOUND 3
 
 static const struct race_scenario *current_scenario;
 static unsigned current_variant;
@@ -46,8 +46,8 @@ void race_explore(const struct race_scenario *s, unsigned n, unsigned mutant,
 
 	current_scenario = s;
 	current_variant = n;
-	if (!l.bound)
-		l.bound = s->bound ? s->bound : DEFAULT_BOUND;
+	if (l.bound < 0)
+		l.bound = s->bound ? (int)s->bound : DEFAULT_BOUND;
 	explore_set_mutant(mutant ? mutant : s->variant[n].mutant);
 	explore(&s->program, &l, r);
 	if (r->verdict != EXPLORE_PASS && !l.replay)

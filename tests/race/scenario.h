@@ -10,6 +10,7 @@
 #include "tests/race/explore.h"
 
 #define RACE_VARIANTS 12
+#define RACE_BOUND    (-1)
 
 enum race_expect {
 	RACE_NONE, /* end of the variants */
@@ -39,7 +40,7 @@ struct race_scenario {
 };
 
 /*
- * race_explore - explore variant @n of @s under @limits (bound 0: the scenario's own, or 3), with switch @mutant on
+ * race_explore - explore variant @n of @s under @limits (bound RACE_BOUND: the scenario's own, or 3), with switch @mutant on
  * instead of the variant's if it is not 0. A failing schedule is replayed; if that does not fail alike, the
  * verdict is a violation that says so. The timeline is that of the failing run.
  */
@@ -60,6 +61,7 @@ struct race_picture {
 	const struct race_scenario *scenario;
 	const struct race_variant *variant;
 	const struct explore_result *result;
+	unsigned mutant; /* 0: the variant's own */
 };
 void draw_text(const struct race_picture *p);
 /* 0 or -errno. */

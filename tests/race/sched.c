@@ -349,6 +349,7 @@ static void run_threads(void)
 			verdict = EXPLORE_DEADLOCK;
 			snprintf(why, sizeof(why), "no end after %u steps: a livelock",
 				 SCHED_STEPS_MAX);
+			notes_verdict("LIVELOCK", why);
 			return;
 		}
 		next = sched_choose();

@@ -47,6 +47,7 @@ static uint32_t segment_start;
 static const char *replay_at;
 static uint32_t replay_until;
 static int replay_thread;
+static bool replay_misfit;
 
 static uint64_t random_state;
 static int32_t priority[EXPLORE_THREADS];
@@ -106,7 +107,18 @@ static int choose_replay(const uint8_t *candidate, unsigned n)
 	for (unsigned i = 0; i < n; i++)
 		if (candidate[i] == replay_thread)
 			return replay_thread;
+	replay_misfit |= sched_step() < replay_until;
 	return candidate[0];
+}
+
+/* Nobody can go on: nobody may be left to run. */
+static void replay_end(void)
+{
+	char *end;
+
+	for (; *replay_at; replay_at = end)
+		replay_until += (uint32_t)strtoul(replay_at + 1, &end, 10);
+	replay_misfit |= sched_step() < replay_until;
 }
 
 /* PCT: the highest priority runs; at a few random steps its owner falls to the bottom. */
@@ -166,6 +178,8 @@ int sched_choose(void)
 		if ((int)t != running && sched_is_enabled(t))
 			candidate[n++] = (uint8_t)t;
 	if (!n) {
+		if (mode == MODE_REPLAY)
+			replay_end();
 		schedule_note(-1);
 		return -1;
 	}
@@ -245,11 +259,11 @@ static bool search_bound(const struct explore_program *p, const struct explore_l
 static void search(const struct explore_program *p, const struct explore_limits *l,
 		   struct explore_result *r)
 {
-	for (bound = 0; bound <= l->bound; bound++) {
+	for (bound = 0; (int)bound <= l->bound; bound++) {
 		r->bound = bound;
 		if (!search_bound(p, l, r) || r->verdict != EXPLORE_PASS)
 			return;
-		r->exhausted = bound == l->bound;
+		r->exhausted = (int)bound == l->bound;
 		if (!bound_hit) {
 			r->exhausted = r->complete = true;
 			return;
@@ -291,7 +305,11 @@ void explore(const struct explore_program *p, const struct explore_limits *l,
 		replay_at = l->replay;
 		replay_until = 0;
 		replay_thread = 0;
+		replay_misfit = false;
 		run_once(p, l, r);
+		if (replay_misfit)
+			snprintf(r->misfit, sizeof(r->misfit),
+				 "a thread is to run that cannot go on there");
 	} else if (l->random) {
 		mode = MODE_RANDOM;
 		search_random(p, l, r);

@@ -259,7 +259,7 @@ static unsigned reach(unsigned bound, bool plain, uint64_t *out, uint64_t *sched
 		.threads = toy.threads,
 		.thread = { { "0", thread0 }, { "1", thread1 }, { "2", thread2 } }
 	};
-	struct explore_limits limits = { .bound = bound,
+	struct explore_limits limits = { .bound = (int)bound,
 					 .schedules = UINT64_MAX,
 					 .plain = plain,
 					 .ended = toy_ended };

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-2-Clause
+#include "tests/race/mutants.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/*
+ * One line an arm, or a part of a mutant that is pending. The variant tells the rest: a failing one kills the arm, a pending
+ * one says what is missing, a passing one why nothing can notice. Without a switch, it is a device or a caller that does it.
+ */
+static const struct mutant_arm {
+	char kind; /* M or A */
+	unsigned number, arm;
+	const char *scenario, *variant;
+} table[] = {
+	{ 'M', 1, 1, "a20-after-clear", "M1" },
+	{ 'M', 2, 2, "m2-change-alone", "M2" },
+	{ 'M', 3, 31, "a18-whole-range", "M3-pages" },
+	{ 'M', 3, 32, "a18-whole-range", "M3-other-op" },
+	{ 'M', 4, 4, "a32-begin-retry", "M4" },
+	{ 'M', 4, 41, "a32-begin-retry", "M4-omitted" },
+	{ 'M', 5, 5, "m5-writer-step", "M5" },
+	{ 'M', 6, 6, "a35-odd-sequence", "M6" },
+	{ 'M', 7, 7, "m7-prefetch", "M7" },
+	{ 'M', 8, 8, "m8-early-retry", "M8" },
+	{ 'M', 9, 9, "m9-slot-swap", "M9" },
+	{ 'M', 10, 10, "a36-refusal", "M10" },
+	{ 'M', 11, 11, "a36-refusal", "M11" },
+	{ 'M', 12, 12, "a34-deferred-remove", "M12" },
+	{ 'M', 13, 131, "m13-first-number", "M13" },
+	{ 'M', 13, 132, "m13-one-wait", "M13" },
+	{ 'M', 14, 141, "m14-bracket-removal", "M14" },
+	{ 'M', 14, 142, "m14-fault-removal", "no-seq" },
+	{ 'M', 15, 15, "m15-flush-span", "M15" },
+	{ 'M', 16, 16, "pending-mutants", "M16-hardware" },
+	{ 'M', 16, 161, "m16-entry-store", "M16" },
+	{ 'M', 17, 17, "m14-fault-removal", "M17" },
+	{ 'M', 17, 171, "m17-mmio", "M17" },
+	{ 'M', 18, 18, "a32-begin-retry", "M18" },
+	{ 'M', 19, 19, "a30-xpmem", "M19" },
+	{ 'M', 20, 0, "pending-mutants", "M20" },
+	{ 'M', 21, 21, "m21-flush-unlocked", "M21" },
+	{ 'M', 21, 211, "m21-flush-unlocked", "M21-view" },
+	{ 'M', 22, 0, "pending-mutants", "M22" },
+	{ 'M', 23, 0, "pending-mutants", "M23" },
+	{ 'M', 24, 24, "a19-page-lifetime", "M24" },
+	{ 'M', 25, 25, "a19-page-lifetime", "M25" },
+	{ 'M', 26, 0, "pending-mutants", "M26" },
+	{ 'M', 27, 0, "pending-mutants", "M27" },
+	{ 'M', 28, 0, "pending-mutants", "M28" },
+	{ 'M', 29, 0, "pending-mutants", "M29" },
+	{ 'M', 30, 0, "a30-xpmem", "M30" },
+	{ 'A', 17, 117, "a17-report-always", "look-first" },
+	{ 'A', 18, 118, "a18-whole-range", "first-page" },
+	{ 'A', 19, 119, "a19-page-lifetime", "changed-first" },
+	{ 'A', 20, 120, "a20-after-clear", "set-first" },
+	{ 'A', 21, 121, "a21-mkclean", "untold" },
+	{ 'A', 22, 122, "a22-change-now", "late" },
+	{ 'A', 23, 123, "a23-async-fork", "untold" },
+	{ 'A', 24, 124, "a24-stale-but-alive", "untold" },
+	{ 'A', 26, 126, "a26-one-flush", "each-page" },
+	{ 'A', 34, 134, "a34-deferred-remove", "at-once" },
+	{ 'A', 34, 135, "a34-last-one-thaws", "first" },
+	{ 'A', 36, 136, "a36-misuse", "back-out" },
+	{ 'A', 37, 137, "a37-publish", "relaxed" },
+	{ 'A', 38, 138, "a38-insert", "not-counted" },
+};
+
+#define ARMS (sizeof(table) / sizeof(table[0]))
+
+static const struct race_variant *variant_of(const struct mutant_arm *a)
+{
+	for (unsigned i = 0; race_scenarios[i]; i++) {
+		const struct race_scenario *s = race_scenarios[i];
+
+		for (unsigned n = 0; n < RACE_VARIANTS && s->variant[n].expect != RACE_NONE; n++)
+			if (!strcmp(s->name, a->scenario) &&
+			    !strcmp(s->variant[n].name, a->variant))
+				return &s->variant[n];
+	}
+	return NULL;
+}
+
+/* What stands in for a switch that is not there. */
+static void explain_missing(const struct mutant_arm *a, const struct race_variant *v)
+{
+	if (v->expect == RACE_PENDING)
+		fprintf(stderr, "umbra-race: %c%u is pending: %s\n", a->kind, a->number, v->says);
+	else
+		fprintf(stderr,
+			"umbra-race: %c%u has no switch, a device or a caller does it: umbra-race run %s --variant %s\n",
+			a->kind, a->number, a->scenario, a->variant);
+}
+
+int mutants_find(const char *text, unsigned arm[MUTANT_ARMS], bool *incomplete)
+{
+	char kind = *text == 'm' || *text == 'M' ? 'M' : *text == 'a' || *text == 'A' ? 'A' : 0;
+	const char *digits = text + (kind != 0);
+	bool is_arm = false, known = false;
+	unsigned long number;
+	char *end;
+	int n = 0;
+
+	number = strtoul(digits, &end, 10);
+	if (*digits < '0' || *digits > '9' || *end)
+		return -1;
+	for (unsigned i = 0; i < ARMS; i++)
+		is_arm |= !kind && number && table[i].arm == number;
+	for (unsigned i = 0; i < ARMS; i++) {
+		const struct mutant_arm *a = &table[i];
+		const struct race_variant *v = variant_of(a);
+
+		if (is_arm ? a->arm != number
+			   : a->number != number || a->kind != (kind ? kind : 'M'))
+			continue;
+		known = true;
+		if (!a->arm || v->expect == RACE_PENDING) {
+			explain_missing(a, v);
+			*incomplete = true;
+		} else
+			arm[n++] = a->arm;
+	}
+	return known ? n : -1;
+}
+
+const char *mutants_killer(unsigned arm)
+{
+	static char text[64];
+
+	for (unsigned i = 0; i < ARMS; i++)
+		if (table[i].arm == arm && variant_of(&table[i])->expect != RACE_PASS) {
+			snprintf(text, sizeof(text), "%s/%s", table[i].scenario, table[i].variant);
+			return text;
+		}
+	return NULL;
+}
+
+void mutants_list(void)
+{
+	printf("%-6s %6s %-10s %-34s %s\n", "mutant", "switch", "", "variant",
+	       "what it does, or what is missing");
+	for (unsigned i = 0; i < ARMS; i++) {
+		const struct mutant_arm *a = &table[i];
+		const struct race_variant *v = variant_of(a);
+		char name[16], arm[12] = "-", where[64];
+
+		snprintf(name, sizeof(name), "%c%u", a->kind, a->number);
+		if (a->arm)
+			snprintf(arm, sizeof(arm), "%u", a->arm);
+		snprintf(where, sizeof(where), "%s/%s", a->scenario, a->variant);
+		printf("%-6s %6s %-10s %-34s %s\n", name, arm,
+		       v->expect == RACE_PENDING ? "pending"
+		       : v->expect == RACE_PASS	 ? "not caught"
+						 : "killed by",
+		       where, v->says);
+	}
+}
+
+static bool is_known(unsigned arm)
+{
+	for (unsigned i = 0; i < ARMS; i++)
+		if (table[i].arm == arm)
+			return true;
+	return !arm;
+}
+
+bool mutants_check(void)
+{
+	bool good = true;
+
+	for (unsigned i = 0; i < ARMS; i++) {
+		const struct race_variant *v = variant_of(&table[i]);
+
+		if (v && v->mutant == table[i].arm)
+			continue;
+		printf("mutants: %s/%s does not exist, or has another switch than %u\n",
+		       table[i].scenario, table[i].variant, table[i].arm);
+		good = false;
+	}
+	for (unsigned i = 0; race_scenarios[i]; i++)
+		for (unsigned n = 0; n < RACE_VARIANTS; n++) {
+			unsigned arm = race_scenarios[i]->variant[n].mutant;
+
+			if (is_known(arm))
+				continue;
+			printf("mutants: switch %u of %s is not in the table\n", arm,
+			       race_scenarios[i]->name);
+			good = false;
+		}
+	return good;
+}
