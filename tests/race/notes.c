@@ -8,15 +8,15 @@
 #define NOTES_KEPT 16u
 
 static struct explore_note notes[EXPLORE_NOTES];
-static unsigned count;
+static unsigned used;
 
 static void note(bool important, unsigned max, const char *fmt, va_list ap)
 {
-	struct explore_note *n = &notes[count];
+	struct explore_note *n = &notes[used];
 
-	if (count >= max)
+	if (used >= max)
 		return;
-	count++;
+	used++;
 	n->thread = sched_current();
 	n->step = sched_step();
 	n->important = important;
@@ -55,15 +55,15 @@ void notes_verdict(const char *verdict, const char *why)
 	say_last("%s: %s", verdict, why);
 }
 
-const struct explore_note *explore_notes(unsigned *n)
+const struct explore_note *explore_notes(unsigned *count)
 {
-	*n = count;
+	*count = used;
 	return notes;
 }
 
 void notes_begin(void)
 {
-	count = 0;
+	used = 0;
 }
 
 void notes_stop(const struct sched_op *op, bool enabled)
