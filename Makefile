@@ -101,7 +101,7 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 .SECONDARY:
 .PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
 	check-stress install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
-	lint-requirements lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
+	lint-requirements lint-races lint-free lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
 
 all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(RACE)
 
@@ -242,7 +242,7 @@ H_FILES := $(wildcard mmu/*/*.h hv/*.h guest/*.h tests/*.h tests/*/*.h)
 TIDY    := $(C_FILES:%.c=$(B)/lint/%.tidy)
 MAN     := $(wildcard docs/*.1 docs/man/*.1)
 
-lint: lint-deps lint-requirements lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy
+lint: lint-deps lint-requirements lint-races lint-free lint-format lint-headers lint-dts lint-man lint-cppcheck lint-tidy
 
 lint-deps:
 	@$(call say,DEPS,tests/deps.table)
@@ -252,6 +252,17 @@ lint-deps:
 lint-requirements: $(RACE)
 	@$(call say,TESTS,docs/requirements.md)
 	$(Q)tests/check-requirements $(RACE)
+
+# docs/races.md and its pictures are what the scenarios say and do today.
+lint-races: $(RACE)
+	@$(call say,DOC,docs/races.md)
+	$(Q)rm -rf $(B)/races && $(RACE) doc $(B)/races && diff -rq $(B)/races/races docs/races && \
+		diff $(B)/races/races.md docs/races.md >/dev/null || { echo 'stale: run build/umbra-race doc docs'; exit 1; }
+
+# What the explorer needs leaves no code in the library.
+lint-free: | deps
+	@$(call say,FREE,mmu/)
+	$(Q)tests/check-free $(CC) $(CPPFLAGS) $(BASE) -O2
 
 lint-format: | deps-lint
 	@$(call say,FORMAT,$(words $(C_FILES) $(H_FILES)) files)
@@ -338,7 +349,7 @@ help:
 	'  check-install  install into a scratch directory and build a program against it' \
 	'  check-unprivileged  test-unit as nobody: skips only' \
 	'  check-stress   minutes of churn: exact counters, digests, seeds, deeper races' \
-	'  lint           includes, requirements, format, headers, .dts, man page, cppcheck, clang-tidy' \
+	'  lint           includes, requirements, races.md, free switches, format, headers, .dts, man page, cppcheck, clang-tidy' \
 	'  bench          every measurement; ARGS="demand --json" chooses' \
 	'  race           every scenario of the race explorer under every schedule, and its self-test' \
 	'  install, uninstall, clean'
