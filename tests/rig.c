@@ -105,6 +105,11 @@ static int hooked_make_writable(void *pane, uint64_t page, uint64_t n)
 	return window_ops.make_writable(pane, page, n);
 }
 
+static int hooked_restore(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	return window_ops.restore(pane, page, n, fn, writable);
+}
+
 static void hooked_wrprotect(void *pane, uint64_t page, uint64_t n)
 {
 	window_ops.wrprotect(pane, page, n);
@@ -131,6 +136,7 @@ static const struct backend_ops hooked_ops = {
 	.slot_remove = hooked_slot_remove,
 	.map = hooked_map,
 	.make_writable = hooked_make_writable,
+	.restore = hooked_restore,
 	.wrprotect = hooked_wrprotect,
 	.zap = hooked_zap,
 	.wake = hooked_wake,

@@ -275,22 +275,16 @@ bool view_has_gap(struct view *view, uint64_t page, fn_t fn)
 	return gap;
 }
 
-int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable, uint64_t at)
+int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	bool linear = fn == view->home + page && !sync_load_acquire(&view->foreign);
+	int64_t done = -EEXIST;
 
-	bug_on(at < page || at >= page + n || page + n > view->npages);
-	if (!linear || !is_simple(view, writable) ||
-	    uffd_continue(view->uffd, page_addr(view, at), PAGE_SIZE, !writable) != PAGE_SIZE)
-		return view_map(view, at, 1, fn + (at - page), writable);
-	/* It was lost. What stops the rest is what is still there. */
-	if (at > page)
-		(void)uffd_continue(view->uffd, page_addr(view, page), (at - page) << PAGE_SHIFT,
-				    !writable);
-	if (at + 1 < page + n)
-		(void)uffd_continue(view->uffd, page_addr(view, at + 1),
-				    (page + n - at - 1) << PAGE_SHIFT, !writable);
-	return 0;
+	bug_on(!n || page + n > view->npages);
+	if (linear && is_simple(view, writable))
+		done = uffd_continue(view->uffd, page_addr(view, page), n << PAGE_SHIFT, !writable);
+	/* Still there, or not to be told: set its rights. */
+	return done > 0 ? (int)(done >> PAGE_SHIFT) : view_map(view, page, 1, fn, writable);
 }
 
 int view_make_writable(struct view *view, uint64_t page, uint64_t n)

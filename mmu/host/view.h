@@ -40,11 +40,11 @@ int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writabl
 bool view_has_gap(struct view *view, uint64_t page, fn_t fn);
 
 /*
- * view_restore - page @at of [page, page + n), which reach [fn, fn + n) with one right, has faulted all the same: the
- * system may have taken entries away (swap, a huge page split). Map it again; if it was lost, the others too, best
- * effort. No map, zap or wrprotect of these pages runs. As view_map() for @at.
+ * view_restore - the system may have taken entries of [page, page + n), which reach [fn, fn + n) with one right, away
+ * (swap, a huge page split): map them again, from @page up to the first that is still there. No map, zap or wrprotect
+ * of these pages runs. How many were mapped again, or as view_map() for @page.
  */
-int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable, uint64_t at);
+int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable);
 
 /*
  * view_make_writable - drop the write protection of pages that view_map() or view_wrprotect() left read-only.

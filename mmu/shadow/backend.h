@@ -30,12 +30,11 @@ struct backend_ops {
 	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
 	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
 	/*
-	 * optional. The table has leaves for pages [page, page + n), frames [fn, fn + n), all of one right; an access
-	 * to page @at of them has faulted all the same. Map that one again if it was lost, and then, best effort, the
-	 * others. mmu_lock held for writing. As map; after an error the caller zaps page @at. NULL: never loses any.
+	 * optional. The table has leaves for pages [page, page + n), frames [fn, fn + n), all of one right. Map again those
+	 * that were lost, from @page up to the first that was not. mmu_lock held for writing. How many were mapped again,
+	 * or as map; after an error the caller zaps @page. NULL: never loses any.
 	 */
-	int (*restore)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable,
-		       uint64_t at);
+	int (*restore)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
 	/* required. Whoever waits for the pages may try again. No lock held but RCU. */
 	void (*wake)(void *slot_backend, uint64_t page, uint64_t n);
 };

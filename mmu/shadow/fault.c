@@ -138,16 +138,35 @@ static bool is_same_run(struct shadow *sh, gfn_t gfn, uint64_t spte, int64_t dis
 	       spte_is_writable(other) == spte_is_writable(spte);
 }
 
-/*
- * The table has what the fault asks for. Either another fault has just been faster, or the backend lost its side of it:
- * a window does when the system swaps out a page of the pool, or splits a huge one because a part of it is freed, which
- * costs all 512. Have it map the page again, and those around it.
- */
-static int refresh(struct shadow *sh, struct fault *f)
+/* Page f->gfn was lost, so those around it may be, too: restore its run, best effort. */
+static void restore_around(struct shadow *sh, struct fault *f, uint64_t spte)
 {
 	gfn_t start = f->gfn, end = f->gfn + 1, block = f->gfn & ~(SPTE_PER_TABLE - 1);
 	gfn_t first = max_u64(block, f->slot->gfn);
 	gfn_t last = min_u64(block + SPTE_PER_TABLE, memslot_end(f->slot));
+	bool writable = spte_is_writable(spte);
+	uint64_t page = f->gfn - f->slot->gfn;
+
+	while (start > first && is_same_run(sh, start - 1, spte, (int64_t)(start - 1 - f->gfn)))
+		start--;
+	while (end < last && is_same_run(sh, end, spte, (int64_t)(end - f->gfn)))
+		end++;
+	if (start < f->gfn)
+		(void)sh->ops->restore(f->slot->backend, start - f->slot->gfn, f->gfn - start,
+				       spte_fn(spte) - (f->gfn - start), writable);
+	if (f->gfn + 1 < end)
+		(void)sh->ops->restore(f->slot->backend, page + 1, end - f->gfn - 1,
+				       spte_fn(spte) + 1, writable);
+	f->block = (struct around_block){ .start = start, .end = end };
+}
+
+/*
+ * The table has what the fault asks for. Either another fault has just been faster, or the backend lost its side of it:
+ * a window does when the system swaps out a page of the pool, or splits a huge one because a part of it is freed, which
+ * costs all 512. Have it map the page again, and those around it if it was lost.
+ */
+static int refresh(struct shadow *sh, struct fault *f)
+{
 	uint64_t spte;
 	int rc = 0;
 
@@ -157,21 +176,15 @@ static int refresh(struct shadow *sh, struct fault *f)
 	/* For writing: nobody else is mapping the pages meanwhile, which may take several system calls. */
 	rwlock_write_acquire(&sh->mmu_lock);
 	spte = ept_peek(&sh->ept, f->gfn);
-	if (spte_is_present(spte)) {
-		while (start > first &&
-		       is_same_run(sh, start - 1, spte, (int64_t)(start - 1 - f->gfn)))
-			start--;
-		while (end < last && is_same_run(sh, end, spte, (int64_t)(end - f->gfn)))
-			end++;
-		rc = sh->ops->restore(f->slot->backend, start - f->slot->gfn, end - start,
-				      spte_fn(spte) - (f->gfn - start), spte_is_writable(spte),
-				      f->gfn - f->slot->gfn);
-	}
-	if (rc)
+	if (spte_is_present(spte))
+		rc = sh->ops->restore(f->slot->backend, f->gfn - f->slot->gfn, 1, spte_fn(spte),
+				      spte_is_writable(spte));
+	if (rc > 0)
+		restore_around(sh, f, spte);
+	else if (rc < 0)
 		shadow_zap(sh, f->slot, f->gfn, f->gfn + 1);
 	rwlock_write_release(&sh->mmu_lock);
-	f->block = (struct around_block){ .start = start, .end = end };
-	return rc ? rc : SHADOW_SPURIOUS;
+	return rc < 0 ? rc : SHADOW_SPURIOUS;
 }
 
 /* RCU section held. */

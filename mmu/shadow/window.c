@@ -83,12 +83,11 @@ static int window_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bo
 	return view_map(pane->view, page, n, fn, writable);
 }
 
-static int window_restore(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable,
-			  uint64_t at)
+static int window_restore(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	struct pane *pane = slot_backend;
 
-	return view_restore(pane->view, page, n, fn, writable, at);
+	return view_restore(pane->view, page, n, fn, writable);
 }
 
 static int window_make_writable(void *slot_backend, uint64_t page, uint64_t n)

@@ -6,6 +6,7 @@
 #include "mmu/shadow/shadow.h"
 
 #include <errno.h>
+#include <sys/mman.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,6 +152,27 @@ UTEST(shadow, says_what_a_fault_came_to)
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 1, true), SHADOW_FIXED);
 	shadow_get_stats(r.shadow, &s);
 	check_eq(s.upgrades, 1);
+	rig_check(&r);
+	down();
+}
+
+/* What the system does to a window when it splits a huge page: the leaves stay, the entries are gone. One fault mends all. */
+UTEST(shadow, lost_entries_are_mapped_again)
+{
+	const uint64_t pages = 64;
+	struct shadow_stats before, after;
+
+	up_with((struct rig_opts){ .pages = pages });
+	for (uint64_t page = 0; page < pages; page++)
+		rig_store(rig_word(r.guest, page, 0), page + 1);
+	shadow_get_stats(r.shadow, &before);
+	check_eq(madvise(r.guest, pages << PAGE_SHIFT, MADV_DONTNEED), 0);
+	check_eq(rig_load(rig_word(r.guest, 20, 0)), 21);
+	for (uint64_t page = 0; page < pages; page++)
+		check_eq(rig_load(rig_word(r.guest, page, 0)), page + 1);
+	shadow_get_stats(r.shadow, &after);
+	check_eq(after.faults - before.faults, 1);
+	check_eq(after.leaves, before.leaves);
 	rig_check(&r);
 	down();
 }
