@@ -40,6 +40,8 @@ struct bench_group {
 
 extern const struct bench_group bench_demand;
 extern const struct bench_group bench_notify;
+extern const struct bench_group bench_shadow;
+extern const struct bench_group bench_size;
 
 /* Measure one case and print its row, unless the user asked for others only. 0 or -errno. */
 int bench_run(struct bench *b, const struct bench_case *c);

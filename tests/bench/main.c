@@ -13,6 +13,8 @@ enum { EXIT_USAGE = 2 };
 static const struct bench_group *const groups[] = {
 	&bench_demand,
 	&bench_notify,
+	&bench_shadow,
+	&bench_size,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
