@@ -105,7 +105,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 	int err;
 
 	for (unsigned i = 0; i < RAM_REGIONS; i++)
-		frames += 2 * ram->region[i].npages;
+		frames += 2 * pool_room(ram->region[i].npages);
 	err = pool_create(&ram->pool, frames, m->canary);
 	if (err)
 		return why_fail(w, err, "no memory pool of %llu MiB: %s%s",

@@ -181,7 +181,8 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	memset(r, 0, sizeof(*r));
 	r->pages = pages;
 	the_rig = r;
-	check_eq(pool_create(&r->pool, opts->pool_frames ? opts->pool_frames : 2 * pages + 64,
+	check_eq(pool_create(&r->pool,
+			     opts->pool_frames ? opts->pool_frames : 2 * pool_room(pages) + 64,
 			     opts->canary),
 		 0);
 	rc = hostmm_create(&r->mm, r->pool, &mm_opts);

@@ -116,6 +116,15 @@ void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t 
  */
 int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *prot);
 
+/*
+ * hostmm_huge - may the @n pages from @hva on (page aligned, @n > 0) be one large entry? All in one region, present, of
+ * consecutive frames, with equal rights. *@first is the first page. Takes no reference and no chunk lock: like a page of
+ * hostmm_gup() the answer is good only if the sequence, read before the call, still holds when the caller installs.
+ * Whether hva, gfn and frame are aligned is the caller's business. mmap_lock for reading; false on any doubt. Row A7.
+ * Kernel: host_pfn_mapping_level().
+ */
+bool hostmm_huge(struct hostmm *mm, hva_t hva, uint64_t n, struct gup_page *first);
+
 /* hostmm_peek - the hpte of a page, without faulting, for the checker and tests. False: none, or no region. */
 bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page);
 

@@ -119,24 +119,53 @@ static void drop_if_empty(struct extent **link)
 	}
 }
 
+/* The first extent with room for @n frames from a multiple of @align on; *@first is that. NULL: none. */
+static struct extent **find_room(struct pool *pool, uint64_t n, uint64_t align, fn_t *first)
+{
+	struct extent **link, *e;
+
+	for (link = &pool->free; (e = *link); link = &e->next) {
+		*first = (e->start + align - 1) & ~(align - 1);
+		if (*first < e->end && e->end - *first >= n)
+			return link;
+	}
+	return NULL;
+}
+
+/* Take [first, first + n) out of *@link. What lies before it stays a place for small runs. */
+static int take_run(struct extent **link, fn_t first, uint64_t n)
+{
+	struct extent *e = *link, *before;
+
+	if (first > e->start) {
+		before = malloc(sizeof(*before));
+		if (!before)
+			return -ENOMEM;
+		*before = (struct extent){ .next = e, .start = e->start, .end = first };
+		*link = before;
+		link = &before->next;
+	}
+	e->start = first + n;
+	drop_if_empty(link);
+	return 0;
+}
+
 /* Regions grow from the bottom, loose frames from the top, so that these do not fragment those. */
 int pool_reserve(struct pool *pool, uint64_t n, fn_t *first)
 {
-	struct extent **link, *e;
-	int rc = -ENOSPC;
+	uint64_t align = n >= POOL_LARGEST ? POOL_LARGEST : n >= POOL_LARGE ? POOL_LARGE : 1;
+	struct extent **link;
+	int rc;
 
 	if (!n)
 		return -EINVAL;
 	lock_acquire(&pool->lock);
-	for (link = &pool->free; (e = *link); link = &e->next) {
-		if (e->end - e->start < n)
-			continue;
-		*first = e->start;
-		e->start += n;
-		drop_if_empty(link);
-		rc = 0;
-		break;
-	}
+	link = find_room(pool, n, align, first);
+	if (!link && align == POOL_LARGEST)
+		link = find_room(pool, n, POOL_LARGE, first);
+	if (!link && align > 1)
+		link = find_room(pool, n, 1, first);
+	rc = link ? take_run(link, *first, n) : -ENOSPC;
 	lock_release(&pool->lock);
 	return rc;
 }

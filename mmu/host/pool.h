@@ -31,12 +31,24 @@ void *pool_direct(const struct pool *pool, fn_t fn);
 
 /*
  * pool_reserve - take @n consecutive frames out of the pool, without memory and without a reference.
+ * Runs that hold large pages begin where one may begin: 512 frames and more at a multiple of 512, 2^18 and more at a
+ * multiple of 2^18, if the pool has such a place; else anywhere.
  * pool_unreserve - give them back. One that somebody still references is handed out again only as a reservation, or
  * after its last reference. Both take pool->lock.
- * 0, -EINVAL for none, -ENOSPC when no run of @n frames is left.
+ * 0, -EINVAL for none, -ENOSPC when no run of @n frames is left, -ENOMEM.
+ *
+ * pool_room - how many frames a pool needs for a run of @n that begins at a multiple of 512, wherever others end.
  */
 int pool_reserve(struct pool *pool, uint64_t n, fn_t *first);
 void pool_unreserve(struct pool *pool, fn_t first, uint64_t n);
+
+#define POOL_LARGE   512UL
+#define POOL_LARGEST (1UL << 18)
+
+static inline uint64_t pool_room(uint64_t n)
+{
+	return n < POOL_LARGE ? n : n + POOL_LARGE - 1;
+}
 
 /*
  * pool_alloc_loose - take one frame of no region, with one reference, contents undefined. It is unreserved with

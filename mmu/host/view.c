@@ -33,6 +33,37 @@ static void *page_addr(const struct view *view, uint64_t page)
 	return view->base + (page << PAGE_SHIFT);
 }
 
+/* Where [@home, @home + @npages) is mapped: like frames, views of large pages begin where one may begin. */
+static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
+{
+	size_t len = npages << PAGE_SHIFT, large = POOL_LARGE << PAGE_SHIFT;
+	char *base = NULL, *room = NULL;
+
+	if (npages >= POOL_LARGE) {
+		room = mmap(NULL, len + large, PROT_NONE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (room == MAP_FAILED)
+			return room;
+		base = room + (-(uintptr_t)room & (large - 1));
+	}
+	base = mmap(base, len, PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_NORESERVE | (room ? MAP_FIXED : 0), pool_fd(pool),
+		    (off_t)(home << PAGE_SHIFT));
+	if (!room)
+		return base;
+	if (base == MAP_FAILED) {
+		int rc = errno;
+
+		munmap(room, len + large);
+		errno = rc;
+		return base;
+	}
+	if (base > room)
+		munmap(room, (size_t)(base - room));
+	munmap(base + len, large - (size_t)(base - room));
+	return base;
+}
+
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
 {
 	struct view *view;
@@ -52,8 +83,7 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 		rc = -errno;
 		goto err_undo_alloc;
 	}
-	view->base = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-			  pool_fd(pool), (off_t)(home << PAGE_SHIFT));
+	view->base = map_linear(pool, npages, home);
 	if (view->base == MAP_FAILED) {
 		rc = -errno;
 		goto err_undo_away;

@@ -50,6 +50,37 @@ UTEST(pool, reserves_first_fit_and_merges_what_comes_back)
 	pool_destroy(p);
 }
 
+UTEST(pool, large_runs_begin_where_a_large_page_may)
+{
+	struct pool *p;
+	fn_t small, large, other, last;
+
+	check_eq(pool_create(&p, 4 * POOL_LARGE, false), 0);
+	check_eq(pool_reserve(p, 3, &small), 0);
+	check_eq(pool_reserve(p, POOL_LARGE + 1, &large), 0);
+	check_eq(large, POOL_LARGE);
+	check_eq(pool_reserve(p, 5, &other), 0);
+	check_eq(other, 3); /* what was left before it is of use */
+	/* No such place left: anywhere. */
+	check_eq(pool_reserve(p, 2 * POOL_LARGE - 1, &last), 0);
+	check_eq(last, 2 * POOL_LARGE + 1);
+	check_eq(pool_reserve(p, POOL_LARGE, &last), -ENOSPC);
+	pool_unreserve(p, other, 5);
+	pool_unreserve(p, large, POOL_LARGE + 1);
+	pool_unreserve(p, small, 3);
+	pool_unreserve(p, 2 * POOL_LARGE + 1, 2 * POOL_LARGE - 1);
+	pool_destroy(p);
+
+	check_eq(pool_create(&p, 3 * POOL_LARGEST, false), 0);
+	check_eq(pool_reserve(p, 1, &small), 0);
+	check_eq(pool_reserve(p, POOL_LARGEST, &large), 0);
+	check_eq(large, POOL_LARGEST);
+	check_eq(pool_reserve(p, POOL_LARGEST + 1, &last), -ENOSPC);
+	pool_unreserve(p, large, POOL_LARGEST);
+	pool_unreserve(p, small, 1);
+	pool_destroy(p);
+}
+
 UTEST(pool, contents_go_with_the_last_reference)
 {
 	struct pool *p;
