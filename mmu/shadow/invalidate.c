@@ -4,20 +4,20 @@
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
-/* The gfns of @slot that lie in the host range. False: none. */
-static bool slot_gfns(const struct memslot *slot, const struct mmu_notifier_range *range,
+/* The gfns of @slot, which meets the host range, that lie in it. */
+static void slot_gfns(const struct memslot *slot, const struct mmu_notifier_range *range,
 		      gfn_t *gfn, gfn_t *end)
 {
-	hva_t slot_end = slot->hva + (slot->npages << PAGE_SHIFT);
-
-	if (mutant(141) && (slot->flags & MEMSLOT_INVALID))
-		return false;
-	if (!ranges_overlap(slot->hva, slot_end, range->start, range->end))
-		return false;
 	*gfn = slot->gfn + ((max_u64(slot->hva, range->start) - slot->hva) >> PAGE_SHIFT);
 	*end = slot->gfn +
-	       ((min_u64(slot_end, range->end) - slot->hva + PAGE_SIZE - 1) >> PAGE_SHIFT);
-	return true;
+	       ((min_u64(memslot_hva_end(slot), range->end) - slot->hva + PAGE_SIZE - 1) >>
+		PAGE_SHIFT);
+}
+
+/* What a bracket passes over: nothing. */
+static bool is_skipped(const struct memslot *slot)
+{
+	return mutant(141) && (slot->flags & MEMSLOT_INVALID);
 }
 
 /* Count the bracket and widen the range that faults must not install. mmu_lock held for writing. */
@@ -77,27 +77,30 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 {
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 	const struct memslots *all;
+	const struct memslot *slot;
 	bool locked = false;
 
 	lock_acquire(&sh->mn_lock);
 	sh->mn_active++;
 	lock_release(&sh->mn_lock);
 
-	/* From here to the end of the bracket the array stays: swap_slots() waits. */
+	/* From here to the end of the bracket the slots stay: change() in memslots.c waits. */
 	all = slots_get(&sh->slots);
-	for (unsigned i = 0; i < all->count; i++) {
+	memslots_for_each_hva(slot, all, range->start, range->end)
+	{
 		gfn_t gfn, end;
 
-		if (!slot_gfns(&all->slot[i], range, &gfn, &end))
+		if (is_skipped(slot))
 			continue;
+		slot_gfns(slot, range, &gfn, &end);
 		if (!locked)
 			zap_lock(sh);
 		invalidate_begin(sh, gfn, end, !locked);
 		locked = true;
 		if (range->event == MMU_NOTIFY_CHANGE)
-			shadow_wrprotect(sh, &all->slot[i], gfn, end);
+			shadow_wrprotect(sh, slot, gfn, end);
 		else
-			shadow_zap(sh, &all->slot[i], gfn, end);
+			shadow_zap(sh, slot, gfn, end);
 	}
 	if (locked) {
 		zap_unlock(sh);
@@ -110,11 +113,10 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 static bool meets_slot(struct shadow *sh, const struct mmu_notifier_range *range)
 {
 	const struct memslots *all = slots_get(&sh->slots);
-	gfn_t gfn, end;
+	const struct memslot *slot;
 
-	for (unsigned i = 0; i < all->count; i++)
-		if (slot_gfns(&all->slot[i], range, &gfn, &end))
-			return true;
+	memslots_for_each_hva(slot, all, range->start,
+			      range->end) if (!is_skipped(slot)) return true;
 	return false;
 }
 
@@ -169,17 +171,14 @@ static void shadow_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool
 {
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 	const struct memslots *all = slots_get(&sh->slots);
+	const struct memslot *slot;
 
 	(void)writable;
 	if (mutant(122)) /* "end is soon enough" */
 		return;
 	rwlock_write_acquire(&sh->mmu_lock);
-	for (unsigned i = 0; i < all->count; i++) {
-		const struct memslot *slot = &all->slot[i];
-
-		if (addr >= slot->hva && addr < slot->hva + (slot->npages << PAGE_SHIFT))
-			repoint(sh, slot, slot->gfn + ((addr - slot->hva) >> PAGE_SHIFT), addr, fn);
-	}
+	memslots_for_each_hva(slot, all, addr, addr + PAGE_SIZE)
+		repoint(sh, slot, slot->gfn + ((addr - slot->hva) >> PAGE_SHIFT), addr, fn);
 	rwlock_write_release(&sh->mmu_lock);
 }
 
@@ -188,11 +187,12 @@ static void shadow_release(struct mmu_notifier *mn)
 {
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 	const struct memslots *all = slots_get(&sh->slots);
+	const struct memslot *slot;
 
 	rwlock_write_acquire(&sh->mmu_lock);
 	sync_fetch_add(&sh->invalidate_seq, 1);
-	for (unsigned i = 0; i < all->count; i++)
-		shadow_zap(sh, &all->slot[i], all->slot[i].gfn, memslot_end(&all->slot[i]));
+	memslots_for_each_gfn(slot, all, 0, 1UL << SPTE_GFN_BITS)
+		shadow_zap(sh, slot, slot->gfn, memslot_end(slot));
 	rwlock_write_release(&sh->mmu_lock);
 }
 

@@ -14,7 +14,7 @@
 /*
  * Locks used to protect members:
  *	I	immutable after create
- *	s	slots_lock; readers in an RCU section
+ *	s	slots_lock; readers in an RCU section, or a bracket
  *	u	mmu_lock: written holding it for writing, read holding it either way
  *	U	as u, and read without it as a hint
  *	n	mn_lock
@@ -63,6 +63,9 @@ static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
 
 /* shadow_zap - remove the leaves of [gfn, end), all in @slot, and flush. mmu_lock held for writing. */
 void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end);
+
+/* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
+void shadow_remove_slots(struct shadow *sh);
 
 extern const struct mmu_notifier_ops shadow_notifier_ops;
 

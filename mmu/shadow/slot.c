@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mmu/shadow/slot.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-static struct memslots *memslots_alloc(unsigned count)
+#include "mmu/base/list.h"
+
+/* A slot in its trees: a node for each set, so that one set can be changed beside readers of the other. */
+struct entry {
+	struct memslot slot;
+	struct interval_node gfn[2], hva[2];
+	struct interval_node id;
+};
+
+void slots_init(struct slots *slots)
 {
-	struct memslots *all = malloc(sizeof(*all) + count * sizeof(all->slot[0]));
-
-	if (all)
-		all->count = count;
-	return all;
-}
-
-int slots_init(struct slots *slots)
-{
-	struct memslots *none = memslots_alloc(0);
-
-	atomic_init(&slots->current, none);
-	return none ? 0 : -ENOMEM;
+	for (unsigned i = 0; i < 2; i++) {
+		slots->set[i].index = i;
+		interval_tree_init(&slots->set[i].gfns);
+		interval_tree_init(&slots->set[i].hvas);
+		atomic_init(&slots->set[i].changing, false);
+	}
+	interval_tree_init(&slots->ids);
+	slots->count = 0;
+	atomic_init(&slots->current, &slots->set[0]);
 }
 
 void slots_fini(struct slots *slots)
 {
-	free(sync_load(&slots->current));
+	bug_on(slots->count || slots->set[0].gfns.root || slots->set[1].gfns.root);
 }
 
 const struct memslots *slots_get(struct slots *slots)
@@ -32,94 +35,140 @@ const struct memslots *slots_get(struct slots *slots)
 	return sync_load_acquire(&slots->current); /* pairs with slots_publish() */
 }
 
-/* Index of the first slot that ends after @gfn. */
-static unsigned first_after(const struct memslots *all, gfn_t gfn)
+/* ---- Readers ---- */
+
+static struct entry *entry_of(const struct memslot *slot)
 {
-	unsigned low = 0, high = all->count;
+	return list_entry((uintptr_t)slot, struct entry, slot);
+}
 
-	while (low < high) {
-		unsigned middle = low + (high - low) / 2;
+static const struct memslot *by_gfn(const struct memslots *all, struct interval_node *node)
+{
+	return node ? &list_entry(node, struct entry, gfn[all->index])->slot : NULL;
+}
 
-		if (memslot_end(&all->slot[middle]) <= gfn)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low;
+static const struct memslot *by_hva(const struct memslots *all, struct interval_node *node)
+{
+	return node ? &list_entry(node, struct entry, hva[all->index])->slot : NULL;
+}
+
+const struct memslot *memslots_first_gfn(const struct memslots *all, gfn_t start, gfn_t end)
+{
+	bug_on(sync_load(&all->changing));
+	return by_gfn(all, interval_tree_first(&all->gfns, start, end));
+}
+
+const struct memslot *memslots_next_gfn(const struct memslots *all, const struct memslot *slot,
+					gfn_t start, gfn_t end)
+{
+	bug_on(sync_load(&all->changing));
+	return by_gfn(all, interval_tree_next(&entry_of(slot)->gfn[all->index], start, end));
+}
+
+const struct memslot *memslots_first_hva(const struct memslots *all, hva_t start, hva_t end)
+{
+	bug_on(sync_load(&all->changing));
+	return by_hva(all, interval_tree_first(&all->hvas, start, end));
+}
+
+const struct memslot *memslots_next_hva(const struct memslots *all, const struct memslot *slot,
+					hva_t start, hva_t end)
+{
+	bug_on(sync_load(&all->changing));
+	return by_hva(all, interval_tree_next(&entry_of(slot)->hva[all->index], start, end));
 }
 
 const struct memslot *memslots_find(const struct memslots *all, gfn_t gfn)
 {
-	unsigned i = first_after(all, gfn);
-
-	return i < all->count && all->slot[i].gfn <= gfn ? &all->slot[i] : NULL;
+	return memslots_first_gfn(all, gfn, gfn + 1);
 }
 
-/* Index of slot @id, or count. */
-static unsigned find_id(const struct memslots *all, unsigned id)
-{
-	unsigned at;
+/* ---- The writer ---- */
 
-	for (at = 0; at < all->count && all->slot[at].id != id; at++)
-		;
-	return at;
+struct memslot *slots_first_id(struct slots *slots, unsigned id)
+{
+	struct interval_node *node = interval_tree_first(&slots->ids, id, 1UL << 32);
+
+	return node ? &list_entry(node, struct entry, id)->slot : NULL;
 }
 
-struct memslots *slots_publish(struct slots *slots, struct memslots *next)
+struct memslot *slots_find_id(struct slots *slots, unsigned id)
 {
-	return sync_exchange(&slots->current, next);
+	struct memslot *slot = slots_first_id(slots, id);
+
+	return slot && slot->id == id ? slot : NULL;
 }
 
-int slots_with(struct slots *slots, const struct memslot *slot, struct memslots **next)
+bool slots_overlap(struct slots *slots, gfn_t gfn, gfn_t end, const struct memslot *except)
 {
-	const struct memslots *old = slots_get(slots);
-	unsigned at = first_after(old, slot->gfn);
-	struct memslots *new;
+	const struct memslots *all = slots_get(slots);
+	const struct memslot *slot = memslots_first_gfn(all, gfn, end);
 
-	if (at < old->count && old->slot[at].gfn < memslot_end(slot))
-		return -EEXIST;
-	if (find_id(old, slot->id) < old->count)
-		return -EEXIST;
-	new = memslots_alloc(old->count + 1);
-	if (!new)
-		return -ENOMEM;
-	memcpy(new->slot, old->slot, at * sizeof(*slot));
-	new->slot[at] = *slot;
-	memcpy(new->slot + at + 1, old->slot + at, (old->count - at) * sizeof(*slot));
-	*next = new;
-	return 0;
+	if (slot && slot == except)
+		slot = memslots_next_gfn(all, slot, gfn, end);
+	return slot;
 }
 
-int slots_without(struct slots *slots, unsigned id, struct memslots **next)
+struct memslot *memslot_alloc(const struct memslot *like)
 {
-	const struct memslots *old = slots_get(slots);
-	unsigned at = find_id(old, id);
-	struct memslots *new;
+	struct entry *entry = calloc(1, sizeof(*entry));
 
-	if (at == old->count)
-		return -ENOENT;
-	new = memslots_alloc(old->count - 1);
-	if (!new)
-		return -ENOMEM;
-	memcpy(new->slot, old->slot, at * sizeof(new->slot[0]));
-	memcpy(new->slot + at, old->slot + at + 1, (old->count - at - 1) * sizeof(new->slot[0]));
-	*next = new;
-	return 0;
+	if (!entry)
+		return NULL;
+	entry->slot = *like;
+	for (unsigned i = 0; i < 2; i++) {
+		entry->gfn[i].start = like->gfn;
+		entry->gfn[i].end = memslot_end(like);
+		entry->hva[i].start = like->hva;
+		entry->hva[i].end = memslot_hva_end(like);
+	}
+	entry->id.start = like->id;
+	entry->id.end = (uint64_t)like->id + 1;
+	return &entry->slot;
 }
 
-int slots_invalid(struct slots *slots, unsigned id, struct memslots **next)
+void memslot_free(struct memslot *slot)
 {
-	const struct memslots *old = slots_get(slots);
-	unsigned at = find_id(old, id);
-	struct memslots *new;
+	if (slot)
+		free(entry_of(slot));
+}
 
-	if (at == old->count)
-		return -ENOENT;
-	new = memslots_alloc(old->count);
-	if (!new)
-		return -ENOMEM;
-	memcpy(new->slot, old->slot, old->count * sizeof(new->slot[0]));
-	new->slot[at].flags |= MEMSLOT_INVALID;
-	*next = new;
-	return 0;
+static void change_set(struct memslots *set, struct memslot *old, struct memslot *new)
+{
+	sync_store(&set->changing, true);
+	if (old) {
+		interval_tree_remove(&set->gfns, &entry_of(old)->gfn[set->index]);
+		interval_tree_remove(&set->hvas, &entry_of(old)->hva[set->index]);
+	}
+	if (new) {
+		interval_tree_insert(&set->gfns, &entry_of(new)->gfn[set->index]);
+		interval_tree_insert(&set->hvas, &entry_of(new)->hva[set->index]);
+	}
+	sync_store(&set->changing, false);
+}
+
+static struct memslots *other_set(struct slots *slots)
+{
+	return &slots->set[!slots_get(slots)->index];
+}
+
+void slots_stage(struct slots *slots, struct memslot *old, struct memslot *new)
+{
+	if (old)
+		interval_tree_remove(&slots->ids, &entry_of(old)->id);
+	if (new)
+		interval_tree_insert(&slots->ids, &entry_of(new)->id);
+	slots->count += (new != NULL) - (old != NULL);
+	change_set(other_set(slots), old, new);
+}
+
+void slots_publish(struct slots *slots)
+{
+	/* Release: pairs with slots_get(), whose caller finds the trees changed. */
+	sync_store_release(&slots->current, other_set(slots));
+}
+
+void slots_mirror(struct slots *slots, struct memslot *old, struct memslot *new)
+{
+	change_set(other_set(slots), old, new);
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Memslots: the sorted array, copies of it, and what the shadow refuses. */
+/* Memslots: the two sets of trees, and what the shadow refuses. */
 #include "mmu/shadow/slot.h"
 
 #include <errno.h>
@@ -8,20 +8,32 @@
 #include "tests/rig.h"
 #include "tests/test.h"
 
-static void publish(struct slots *s, struct memslots *next)
+/* A change as the shadow makes it, without readers. */
+static void change(struct slots *s, struct memslot *old, struct memslot *new)
 {
-	free(slots_publish(s, next));
+	slots_stage(s, old, new);
+	slots_publish(s);
+	slots_mirror(s, old, new);
+	memslot_free(old);
 }
 
-static int add(struct slots *s, unsigned id, gfn_t gfn, uint64_t n)
+static int add(struct slots *s, unsigned id, gfn_t gfn, uint64_t n, hva_t hva)
 {
-	struct memslot slot = { .id = id, .gfn = gfn, .npages = n };
-	struct memslots *next;
-	int rc = slots_with(s, &slot, &next);
+	struct memslot slot = { .id = id, .gfn = gfn, .npages = n, .hva = hva };
 
-	if (!rc)
-		publish(s, next);
-	return rc;
+	if (slots_find_id(s, id) || slots_overlap(s, gfn, gfn + n, NULL))
+		return -EEXIST;
+	change(s, NULL, memslot_alloc(&slot));
+	return 0;
+}
+
+static void remove_all(struct slots *s)
+{
+	struct memslot *slot;
+
+	while ((slot = slots_first_id(s, 0)))
+		change(s, slot, NULL);
+	slots_fini(s);
 }
 
 static unsigned id_at(struct slots *s, gfn_t gfn)
@@ -35,12 +47,12 @@ UTEST(slot, finds_by_gfn)
 {
 	struct slots s;
 
-	check_eq(slots_init(&s), 0);
+	slots_init(&s);
 	check_eq(id_at(&s, 0), 0);
-	check_eq(add(&s, 2, 100, 10), 0);
-	check_eq(add(&s, 1, 0, 1), 0);
-	check_eq(add(&s, 3, 110, 1), 0); /* touching is not overlapping */
-	check_eq(add(&s, 4, (1UL << 36) - 1, 1), 0);
+	check_eq(add(&s, 2, 100, 10, 0), 0);
+	check_eq(add(&s, 1, 0, 1, 0), 0);
+	check_eq(add(&s, 3, 110, 1, 0), 0); /* touching is not overlapping */
+	check_eq(add(&s, 4, (1UL << 36) - 1, 1, 0), 0);
 	check_eq(id_at(&s, 0), 1);
 	check_eq(id_at(&s, 1), 0);
 	check_eq(id_at(&s, 99), 0);
@@ -49,46 +61,82 @@ UTEST(slot, finds_by_gfn)
 	check_eq(id_at(&s, 110), 3);
 	check_eq(id_at(&s, 111), 0);
 	check_eq(id_at(&s, (1UL << 36) - 1), 4);
-	check_eq(slots_get(&s)->count, 4);
-	slots_fini(&s);
+	check_eq(id_at(&s, UINT64_MAX), 0);
+	check_eq(s.count, 4);
+	remove_all(&s);
 }
 
-UTEST(slot, refuses_overlaps_and_used_ids)
+UTEST(slot, knows_overlaps_and_used_ids)
 {
 	struct slots s;
 
-	check_eq(slots_init(&s), 0);
-	check_eq(add(&s, 1, 100, 10), 0);
-	check_eq(add(&s, 1, 500, 10), -EEXIST);
-	check_eq(add(&s, 2, 90, 11), -EEXIST);
-	check_eq(add(&s, 2, 109, 1), -EEXIST);
-	check_eq(add(&s, 2, 0, 1000), -EEXIST);
-	check_eq(add(&s, 2, 103, 2), -EEXIST);
-	check_eq(add(&s, 2, 90, 10), 0);
-	slots_fini(&s);
+	slots_init(&s);
+	check_eq(add(&s, 1, 100, 10, 0), 0);
+	check_eq(add(&s, 1, 500, 10, 0), -EEXIST);
+	check_eq(add(&s, 2, 90, 11, 0), -EEXIST);
+	check_eq(add(&s, 2, 109, 1, 0), -EEXIST);
+	check_eq(add(&s, 2, 0, 1000, 0), -EEXIST);
+	check_eq(add(&s, 2, 103, 2, 0), -EEXIST);
+	check_eq(add(&s, 2, 90, 10, 0), 0);
+	check(!slots_overlap(&s, 105, 110, slots_find_id(&s, 1)));
+	check(slots_overlap(&s, 99, 110, slots_find_id(&s, 1)));
+	check(slots_overlap(&s, 99, 110, slots_find_id(&s, 2)));
+	check(!slots_find_id(&s, 0) && !slots_find_id(&s, 3));
+	check_eq(add(&s, UINT32_MAX, 0, 1, 0), 0);
+	check_eq(slots_find_id(&s, UINT32_MAX)->gfn, 0);
+	remove_all(&s);
 }
 
-UTEST(slot, removes_and_marks)
+/* Several gfns for one host page, and slots that share a part only. */
+UTEST(slot, finds_all_of_a_host_page)
 {
-	struct memslots *next;
+	const struct memslot *slot;
+	unsigned seen = 0;
 	struct slots s;
 
-	check_eq(slots_init(&s), 0);
-	for (unsigned i = 1; i <= 9; i++)
-		check_eq(add(&s, i, i * 10, 10), 0);
-	check_eq(slots_without(&s, 77, &next), -ENOENT);
-	check_eq(slots_invalid(&s, 77, &next), -ENOENT);
-	check_eq(slots_invalid(&s, 5, &next), 0);
-	publish(&s, next);
-	check(memslots_find(slots_get(&s), 55)->flags & MEMSLOT_INVALID);
-	check(!(memslots_find(slots_get(&s), 45)->flags & MEMSLOT_INVALID));
-	check_eq(slots_without(&s, 5, &next), 0);
-	publish(&s, next);
-	check_eq(id_at(&s, 49), 4);
-	check_eq(id_at(&s, 50), 0);
-	check_eq(id_at(&s, 60), 6);
-	check_eq(slots_get(&s)->count, 8);
-	slots_fini(&s);
+	slots_init(&s);
+	check_eq(add(&s, 1, 100, 8, 0x10000), 0);
+	check_eq(add(&s, 2, 200, 8, 0x10000), 0);
+	check_eq(add(&s, 3, 300, 4, 0x14000), 0);
+	check_eq(add(&s, 4, 400, 1, 0x18000), 0);
+	memslots_for_each_hva(slot, slots_get(&s), 0x13000, 0x14000) seen |= 1u << slot->id;
+	check_eq(seen, 1u << 1 | 1u << 2);
+	seen = 0;
+	memslots_for_each_hva(slot, slots_get(&s), 0x17fff, 0x18001) seen |= 1u << slot->id;
+	check_eq(seen, 0x1e);
+	memslots_for_each_hva(slot, slots_get(&s), 0x19000, 0x20000) check(!slot);
+	remove_all(&s);
+}
+
+/* Staged is not published, published is not mirrored; each reader sees a whole change. */
+UTEST(slot, two_sets_change_in_turn)
+{
+	struct memslot like = { .id = 7, .gfn = 10, .npages = 2 };
+	struct memslot *one = memslot_alloc(&like), *two;
+	const struct memslots *before;
+	struct slots s;
+
+	slots_init(&s);
+	before = slots_get(&s);
+	slots_stage(&s, NULL, one);
+	check_eq(id_at(&s, 10), 0);
+	slots_publish(&s);
+	check_eq(id_at(&s, 10), 7);
+	check(!memslots_find(before, 10)); /* a reader that came before */
+	slots_mirror(&s, NULL, one);
+	check_eq(memslots_find(before, 11)->id, 7);
+	like.gfn = 20;
+	like.flags = MEMSLOT_INVALID;
+	two = memslot_alloc(&like);
+	slots_stage(&s, one, two);
+	check_eq(id_at(&s, 20), 0);
+	check(slots_find_id(&s, 7) == two); /* the writer's own */
+	slots_publish(&s);
+	slots_mirror(&s, one, two);
+	memslot_free(one);
+	check_eq(id_at(&s, 10), 0);
+	check(memslots_find(slots_get(&s), 21)->flags & MEMSLOT_INVALID);
+	remove_all(&s);
 }
 
 UTEST(slot, shadow_refuses_what_makes_no_slot)
@@ -102,6 +150,7 @@ UTEST(slot, shadow_refuses_what_makes_no_slot)
 	check_eq(shadow_add_slot(r.shadow, 1, 0, 0, r.hva, 0), -EINVAL);
 	check_eq(shadow_add_slot(r.shadow, 1, 0, 1, r.hva + 8, 0), -EINVAL);
 	check_eq(shadow_add_slot(r.shadow, 1, 0, 1, r.hva, MEMSLOT_INVALID), -EINVAL);
+	check_eq(shadow_add_slot(r.shadow, 1, 0, 1, r.hva, 1u << 3), -EINVAL);
 	check_eq(shadow_add_slot(r.shadow, 1, 1UL << 36, 1, r.hva, 0), -EINVAL);
 	check_eq(shadow_add_slot(r.shadow, 1, (1UL << 36) - 1, 2, r.hva, 0), -EINVAL);
 	check_eq(shadow_add_slot(r.shadow, 1, UINT64_MAX, 2, r.hva, 0), -EINVAL);
