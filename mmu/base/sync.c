@@ -15,6 +15,7 @@ void rwlock_init(struct rwlock *l)
 	bug_on(pthread_rwlock_init(&l->rwlock, &attr));
 	bug_on(pthread_rwlockattr_destroy(&attr));
 	atomic_init(&l->writer, NULL);
+	atomic_init(&l->waiting, 0);
 }
 
 /* liburcu is not instrumented: tell the thread sanitizer that sections end before sync_rcu_wait() returns. */

@@ -107,10 +107,14 @@ static inline void cond_broadcast(struct cond *c)
 	bug_on(pthread_cond_broadcast(&c->cond));
 }
 
-/* Readers share, a writer excludes; a waiting writer goes before new readers. Neither side recurses. */
+/*
+ * Readers share, a writer excludes; a waiting writer goes before new readers, so faults that come without end do not starve
+ * an invalidation. Neither side recurses.
+ */
 struct rwlock {
 	pthread_rwlock_t rwlock;
 	_Atomic(void *) writer;
+	_Atomic unsigned waiting; /* threads that did not get it at once */
 };
 
 void rwlock_init(struct rwlock *l);
@@ -129,10 +133,23 @@ static inline bool rwlock_is_held_write(struct rwlock *l)
 /* The thread holds some rwlock for reading, or this one for writing: the most that a plain rwlock can tell. */
 #define rwlock_assert_held(l)	    bug_on(!sync_self && !rwlock_is_held_write(l))
 
+/*
+ * Does anybody wait for the lock? A hint, for a holder who could let them in: unlock and lock again. Those readers then
+ * go first.
+ */
+static inline bool rwlock_is_contended(struct rwlock *l)
+{
+	return atomic_load_explicit(&l->waiting, memory_order_relaxed);
+}
+
 static inline void rwlock_read_acquire(struct rwlock *l)
 {
 	bug_on(rwlock_is_held_write(l));
-	bug_on(pthread_rwlock_rdlock(&l->rwlock));
+	if (pthread_rwlock_tryrdlock(&l->rwlock)) {
+		atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
+		bug_on(pthread_rwlock_rdlock(&l->rwlock));
+		atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
+	}
 	sync_self++;
 }
 
@@ -146,7 +163,11 @@ static inline void rwlock_read_release(struct rwlock *l)
 static inline void rwlock_write_acquire(struct rwlock *l)
 {
 	bug_on(rwlock_is_held_write(l));
-	bug_on(pthread_rwlock_wrlock(&l->rwlock));
+	if (pthread_rwlock_trywrlock(&l->rwlock)) {
+		atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
+		bug_on(pthread_rwlock_wrlock(&l->rwlock));
+		atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
+	}
 	atomic_store_explicit(&l->writer, &sync_self, memory_order_relaxed);
 }
 

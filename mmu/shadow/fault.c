@@ -112,9 +112,11 @@ static int install(struct shadow *sh, const struct fault *f)
 /* The backend could not carry out what the table says: take the block back. */
 static void take_back(struct shadow *sh, const struct fault *f)
 {
-	rwlock_write_acquire(&sh->mmu_lock);
-	shadow_zap(sh, f->slot, f->block.start, f->block.end);
-	rwlock_write_release(&sh->mmu_lock);
+	struct zap_batch z;
+
+	zap_begin(&z, sh);
+	zap_range(&z, f->slot, f->block.start, f->block.end);
+	zap_end(&z);
 }
 
 static int lookup(struct shadow *sh, struct fault *f)
@@ -167,6 +169,7 @@ static void restore_around(struct shadow *sh, struct fault *f, uint64_t spte)
  */
 static int refresh(struct shadow *sh, struct fault *f)
 {
+	struct zap_batch z;
 	uint64_t spte;
 	int rc = 0;
 
@@ -174,7 +177,7 @@ static int refresh(struct shadow *sh, struct fault *f)
 	if (!sh->ops->restore)
 		return SHADOW_SPURIOUS;
 	/* For writing: nobody else is mapping the pages meanwhile, which may take several system calls. */
-	rwlock_write_acquire(&sh->mmu_lock);
+	zap_begin(&z, sh);
 	spte = ept_peek(&sh->ept, f->gfn);
 	if (spte_is_present(spte))
 		rc = sh->ops->restore(f->slot->backend, f->gfn - f->slot->gfn, 1, spte_fn(spte),
@@ -182,8 +185,8 @@ static int refresh(struct shadow *sh, struct fault *f)
 	if (rc > 0)
 		restore_around(sh, f, spte);
 	else if (rc < 0)
-		shadow_zap(sh, f->slot, f->gfn, f->gfn + 1);
-	rwlock_write_release(&sh->mmu_lock);
+		zap_range(&z, f->slot, f->gfn, f->gfn + 1);
+	zap_end(&z);
 	return rc < 0 ? rc : SHADOW_SPURIOUS;
 }
 

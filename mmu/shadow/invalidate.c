@@ -20,23 +20,20 @@ static bool is_skipped(const struct memslot *slot)
 	return mutant(141) && (slot->flags & MEMSLOT_INVALID);
 }
 
-/* Count the bracket and widen the range that faults must not install. mmu_lock held for writing. */
-static void invalidate_begin(struct shadow *sh, gfn_t gfn, gfn_t end, bool first)
+/* Widen the range that faults must not install. mmu_lock held for writing. */
+static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
-	if (first && !sync_load(&sh->invalidate_in_progress)) {
-		sync_store(&sh->invalidate_start, gfn);
-		sync_store(&sh->invalidate_end, end);
-	} else {
-		sync_store(&sh->invalidate_start, min_u64(gfn, sync_load(&sh->invalidate_start)));
-		sync_store(&sh->invalidate_end, max_u64(end, sync_load(&sh->invalidate_end)));
-	}
-	if (first)
-		sync_fetch_add(&sh->invalidate_in_progress, 1);
+	struct shadow *sh = z->sh;
+
+	(void)slot;
+	sync_store(&sh->invalidate_start, min_u64(gfn, sync_load(&sh->invalidate_start)));
+	sync_store(&sh->invalidate_end, max_u64(end, sync_load(&sh->invalidate_end)));
 }
 
-/* Who reads may go on until change_pte() says which pages get another frame; nobody writes. mmu_lock held for writing. */
-static void shadow_wrprotect(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
+/* Who reads may go on until change_pte() says which pages get another frame; nobody writes. */
+static void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
+	struct shadow *sh = z->sh;
 	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end);
 
 	if (!span.count)
@@ -44,24 +41,33 @@ static void shadow_wrprotect(struct shadow *sh, const struct memslot *slot, gfn_
 	if (sh->ops->wrprotect)
 		sh->ops->wrprotect(slot->backend, span.start - slot->gfn, span.end - span.start);
 	else
-		shadow_zap(sh, slot, span.start, span.end);
+		zap_range(z, slot, span.start, span.end);
 	trace_instant(kvm_tdp_mmu_spte_changed, span.start, span.end - span.start, FN_NONE);
 }
 
-static void zap_lock(struct shadow *sh)
+/* @fn for the part of each slot that lies in the range. False: no slot does. */
+static bool for_each_slot(struct shadow *sh, const struct mmu_notifier_range *range,
+			  void (*fn)(struct zap_batch *z, const struct memslot *slot, gfn_t gfn,
+				     gfn_t end),
+			  struct zap_batch *z)
 {
-	if (mutant(5)) /* as a reader: beside those who install */
-		rwlock_read_acquire(&sh->mmu_lock);
-	else
-		rwlock_write_acquire(&sh->mmu_lock);
-}
+	const struct memslots *all = slots_get(&sh->slots);
+	const struct memslot *slot;
+	bool met = false;
 
-static void zap_unlock(struct shadow *sh)
-{
-	if (mutant(5))
-		rwlock_read_release(&sh->mmu_lock);
-	else
-		rwlock_write_release(&sh->mmu_lock);
+	memslots_for_each_hva(slot, all, range->start, range->end)
+	{
+		gfn_t gfn, end;
+
+		if (is_skipped(slot))
+			continue;
+		slot_gfns(slot, range, &gfn, &end);
+		met = true;
+		if (!fn)
+			break;
+		fn(z, slot, gfn, end);
+	}
+	return met;
 }
 
 /*
@@ -76,55 +82,36 @@ static void zap_unlock(struct shadow *sh)
 static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
-	const struct memslots *all;
-	const struct memslot *slot;
-	bool locked = false;
+	struct zap_batch z;
 
 	lock_acquire(&sh->mn_lock);
 	sh->mn_active++;
 	lock_release(&sh->mn_lock);
 
 	/* From here to the end of the bracket the slots stay: change() in memslots.c waits. */
-	all = slots_get(&sh->slots);
-	memslots_for_each_hva(slot, all, range->start, range->end)
-	{
-		gfn_t gfn, end;
-
-		if (is_skipped(slot))
-			continue;
-		slot_gfns(slot, range, &gfn, &end);
-		if (!locked)
-			zap_lock(sh);
-		invalidate_begin(sh, gfn, end, !locked);
-		locked = true;
-		if (range->event == MMU_NOTIFY_CHANGE)
-			shadow_wrprotect(sh, slot, gfn, end);
-		else
-			shadow_zap(sh, slot, gfn, end);
+	if (!for_each_slot(sh, range, NULL, NULL))
+		return 0;
+	zap_begin(&z, sh);
+	if (!sync_load(&sh->invalidate_in_progress)) {
+		sync_store(&sh->invalidate_start, UINT64_MAX);
+		sync_store(&sh->invalidate_end, 0);
 	}
-	if (locked) {
-		zap_unlock(sh);
-		count(&sh->invalidations, 1);
-		trace_instant(kvm_unmap_hva_range, range->start, range->end, range->event);
-	}
+	for_each_slot(sh, range, widen, &z);
+	/* From here on nobody installs in the range, so a long zap may let others in. */
+	sync_fetch_add(&sh->invalidate_in_progress, 1);
+	for_each_slot(sh, range,
+		      range->event == MMU_NOTIFY_CHANGE ? shadow_wrprotect : zap_range_yield, &z);
+	zap_end(&z);
+	count(&sh->invalidations, 1);
+	trace_instant(kvm_unmap_hva_range, range->start, range->end, range->event);
 	return 0;
-}
-
-static bool meets_slot(struct shadow *sh, const struct mmu_notifier_range *range)
-{
-	const struct memslots *all = slots_get(&sh->slots);
-	const struct memslot *slot;
-
-	memslots_for_each_hva(slot, all, range->start,
-			      range->end) if (!is_skipped(slot)) return true;
-	return false;
 }
 
 static void shadow_range_end(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 
-	if (meets_slot(sh, range)) {
+	if (for_each_slot(sh, range, NULL, NULL)) {
 		rwlock_write_acquire(&sh->mmu_lock);
 		/* The sequence first: whoever sees the count down must see the sequence up. */
 		uint64_t seq = sync_fetch_add(&sh->invalidate_seq, 1);
@@ -144,14 +131,15 @@ static void shadow_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 /*
  * The primary has another frame for a page that the open bracket has left readable. Without the old frame in any TLB, the
  * leaf is let reach the new one, and the refault is spared. With a second bracket open the entry must go: the start of
- * that one is over, and would not take back what is made now (M2). mmu_lock held for writing.
+ * that one is over, and would not take back what is made now (M2).
  */
-static void repoint(struct shadow *sh, const struct memslot *slot, gfn_t gfn, hva_t addr, fn_t fn)
+static void repoint(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, hva_t addr, fn_t fn)
 {
+	struct shadow *sh = z->sh;
 	uint64_t page = gfn - slot->gfn;
 
 	if (!mmu_notifier_may_repoint(&sh->mn, addr)) {
-		shadow_zap(sh, slot, gfn, gfn + 1);
+		zap_range(z, slot, gfn, gfn + 1);
 		return;
 	}
 	if (!ept_repoint_begin(&sh->ept, gfn))
@@ -159,7 +147,7 @@ static void repoint(struct shadow *sh, const struct memslot *slot, gfn_t gfn, hv
 	sh->ops->zap(slot->backend, page, 1);
 	ept_repoint_end(&sh->ept, gfn, fn);
 	if (sh->ops->map(slot->backend, page, 1, fn, false)) {
-		shadow_zap(sh, slot, gfn, gfn + 1);
+		zap_range(z, slot, gfn, gfn + 1);
 		return;
 	}
 	count(&sh->repointed, 1);
@@ -172,14 +160,15 @@ static void shadow_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 	const struct memslots *all = slots_get(&sh->slots);
 	const struct memslot *slot;
+	struct zap_batch z;
 
 	(void)writable;
 	if (mutant(122)) /* "end is soon enough" */
 		return;
-	rwlock_write_acquire(&sh->mmu_lock);
+	zap_begin(&z, sh);
 	memslots_for_each_hva(slot, all, addr, addr + PAGE_SIZE)
-		repoint(sh, slot, slot->gfn + ((addr - slot->hva) >> PAGE_SHIFT), addr, fn);
-	rwlock_write_release(&sh->mmu_lock);
+		repoint(&z, slot, slot->gfn + ((addr - slot->hva) >> PAGE_SHIFT), addr, fn);
+	zap_end(&z);
 }
 
 /* The mm dies: nothing may reach its pages. Faults find no region from now on. */
@@ -188,12 +177,13 @@ static void shadow_release(struct mmu_notifier *mn)
 	struct shadow *sh = (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 	const struct memslots *all = slots_get(&sh->slots);
 	const struct memslot *slot;
+	struct zap_batch z;
 
-	rwlock_write_acquire(&sh->mmu_lock);
+	zap_begin(&z, sh);
 	sync_fetch_add(&sh->invalidate_seq, 1);
 	memslots_for_each_gfn(slot, all, 0, 1UL << SPTE_GFN_BITS)
-		shadow_zap(sh, slot, slot->gfn, memslot_end(slot));
-	rwlock_write_release(&sh->mmu_lock);
+		zap_range(&z, slot, slot->gfn, memslot_end(slot));
+	zap_end(&z);
 }
 
 const struct mmu_notifier_ops shadow_notifier_ops = {

@@ -113,11 +113,14 @@ int shadow_add_slot(struct shadow *sh, unsigned id, gfn_t gfn, uint64_t npages, 
  */
 static void make_invalid(struct shadow *sh, struct memslot *old, struct memslot *invalid)
 {
+	struct zap_batch z;
+
 	change(sh, old, invalid);
-	rwlock_write_acquire(&sh->mmu_lock);
+	zap_begin(&z, sh);
 	sync_fetch_add(&sh->invalidate_seq, !mutant(142)); /* faults that have found the slot */
-	shadow_zap(sh, invalid, invalid->gfn, memslot_end(invalid));
-	rwlock_write_release(&sh->mmu_lock);
+	/* Nobody installs under an invalid slot, so others may come in between. */
+	zap_range_yield(&z, invalid, invalid->gfn, memslot_end(invalid));
+	zap_end(&z);
 	memslot_free(old);
 }
 

@@ -5,7 +5,6 @@
 #include <stdlib.h>
 
 #include "mmu/base/mutant.h"
-#include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
 int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_ops *ops,
@@ -34,6 +33,7 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	cond_init(&sh->mn_changed);
 	rwlock_init(&sh->mmu_lock);
 	around_init(&sh->around, around);
+	atomic_init(&sh->zap_piece, ZAP_PIECE);
 	sh->mn.ops = &shadow_notifier_ops;
 	rc = hostmm_subscribe(mm, &sh->mn);
 	bug_on(rc);
@@ -53,27 +53,6 @@ void shadow_destroy(struct shadow *sh)
 	lock_fini(&sh->mn_lock);
 	lock_fini(&sh->slots_lock);
 	free(sh);
-}
-
-void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
-{
-	uint64_t begin = trace_begin();
-	struct ept_span span;
-
-	if (!mutant(5))
-		rwlock_assert_held_write(&sh->mmu_lock);
-	span = ept_zap(&sh->ept, gfn, end);
-	if (!span.count)
-		return;
-	if (mutant(21))
-		rwlock_write_release(&sh->mmu_lock);
-	/* Flush before unlock (M21): another bracket over the pages finds no leaf, and lets its caller free them. */
-	sh->ops->zap(slot->backend, span.start - slot->gfn, span.end - span.start);
-	if (mutant(21))
-		rwlock_write_acquire(&sh->mmu_lock);
-	count(&sh->zapped, span.count);
-	count(&sh->flushes, 1);
-	trace_span(umbra_zap, begin, span.start, span.end - span.start, span.count);
 }
 
 /* Are all bytes of [gpa, gpa + len) in slots, for writing if asked? */
@@ -144,6 +123,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.invalidations = sh->invalidations,
 		.zapped = sh->zapped,
 		.flushes = sh->flushes,
+		.yields = sh->yields,
 		.leaves = sh->ept.leaves,
 		.table_pages = sh->ept.table_pages,
 	};

@@ -31,6 +31,7 @@ struct shadow_stats {
 	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
 		flushes;	      /* brackets that met a slot; leaves zapped; backend zaps */
+	uint64_t yields;	      /* times that a long zap let others have the lock */
 	uint64_t leaves, table_pages; /* now */
 };
 

@@ -10,6 +10,7 @@
 #include "mmu/shadow/around.h"
 #include "mmu/shadow/ept.h"
 #include "mmu/shadow/shadow.h"
+#include "mmu/shadow/zap.h"
 
 /*
  * Locks used to protect members:
@@ -43,9 +44,11 @@ struct shadow {
 
 	struct around around; /* has its own lock */
 
+	_Atomic uint64_t zap_piece; /* [a] ZAP_PIECE; tests take less */
+
 	_Atomic uint64_t faults, fixed, spurious, retries, pages, batches, upgrades,
-		repointed;				 /* [a] */
-	_Atomic uint64_t invalidations, zapped, flushes; /* [a] */
+		repointed;					 /* [a] */
+	_Atomic uint64_t invalidations, zapped, flushes, yields; /* [a] */
 };
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)
@@ -60,9 +63,6 @@ static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
 	       ranges_overlap(start, end, sync_load(&sh->invalidate_start),
 			      sync_load(&sh->invalidate_end));
 }
-
-/* shadow_zap - remove the leaves of [gfn, end), all in @slot, and flush. mmu_lock held for writing. */
-void shadow_zap(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end);
 
 /* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
 void shadow_remove_slots(struct shadow *sh);

@@ -33,6 +33,7 @@ static const struct mutant_arm {
 	{ 'M', 14, 141, "m14-bracket-removal", "M14" },
 	{ 'M', 14, 142, "m14-fault-removal", "no-seq" },
 	{ 'M', 15, 15, "m15-flush-span", "M15" },
+	{ 'M', 15, 151, "m15-yield", "M15-yield" },
 	{ 'M', 16, 16, "pending-mutants", "M16-hardware" },
 	{ 'M', 16, 161, "m16-entry-store", "M16" },
 	{ 'M', 17, 17, "m14-fault-removal", "M17" },

@@ -38,6 +38,7 @@
 	X(m14_bracket_removal)  \
 	X(m14_fault_removal)    \
 	X(m15_flush_span)       \
+	X(m15_yield)            \
 	X(m16_entry_store)      \
 	X(m17_mmio)             \
 	X(m21_flush_unlocked)   \

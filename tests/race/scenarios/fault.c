@@ -307,3 +307,33 @@ const struct race_scenario m15_flush_span = {
 		.thread = { { "kernel: moves pages 0 and 1", m15_kernel }, { "guest: loads page 0", m15_guest } },
 	},
 };
+
+/* ---- A zap that lets others in ---- */
+
+static void yield_setup(void *ctx)
+{
+	m15_setup(ctx);
+	/* A page a piece, and whoever waits for the lock gets it after each. */
+	sync_store(&device_get_shadow(world.device[0])->zap_piece, 1);
+}
+
+const struct race_scenario m15_yield = {
+	.name = "m15-yield",
+	.rows = "A26 M15",
+	.title = "A long zap lets others have the lock",
+	.question = "A zap of a terabyte must not hold mmu_lock to its end while faults and other brackets wait. May it drop the "
+		    "lock in the middle, and flush once when it is done?",
+	.lesson = "The entry is out of the table and the lock is free, and nobody has told the TLB. When the walk goes on it counts "
+		  "anew, and what it zapped before is flushed by nobody (a835429cda91). Here only a batch can unlock, and its "
+		  "unlock flushes.",
+	.variant = {
+		{ "flush", RACE_PASS, 0, "Flush what is zapped so far, then unlock, lock, and go on." },
+		{ "M15-yield", RACE_VIOLATION, 151, "Unlock, lock, go on; the span begins anew." },
+	},
+	.program = {
+		.setup = yield_setup,
+		.finish = look_again,
+		.threads = 2,
+		.thread = { { "kernel: moves pages 0 and 1", m15_kernel }, { "guest: loads page 0", m15_guest } },
+	},
+};

@@ -4,7 +4,7 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M3 M14 M15 M16 M20 M22 M23 M26 M27 M28 M29 M30 A10 A15",
+	.rows = "M3 M14 M16 M20 M22 M23 M26 M27 M28 M29 M30 A10 A15",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
@@ -13,9 +13,6 @@ const struct race_scenario pending_mutants = {
 		  "A range for a 2M page that begins at the faulting address instead of the page's: needs 2M entries." },
 		{ "M14-roots", RACE_PENDING, 0,
 		  "An invalid root that a zap skips, or that a fault does not notice: a shadow has one root, for as long as it lives." },
-		{ "M15-yield", RACE_PENDING, 15,
-		  "A lock dropped in the middle of a zap with entries unflushed: no zap yields yet. The forgotten flush itself is "
-		  "m15-flush-span." },
 		{ "M16-hardware", RACE_PENDING, 16,
 		  "A zap that loads and stores loses A and D bits: nothing sets them beside it yet. Two faults on one entry are "
 		  "m16-entry-store." },

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "mmu/shadow/zap.h"
+
+#include "mmu/base/mutant.h"
+#include "mmu/base/trace.h"
+#include "mmu/shadow/shadow_priv.h"
+
+static void zap_lock(struct shadow *sh)
+{
+	if (mutant(5)) /* as a reader: beside those who install */
+		rwlock_read_acquire(&sh->mmu_lock);
+	else
+		rwlock_write_acquire(&sh->mmu_lock);
+}
+
+static void zap_unlock(struct shadow *sh)
+{
+	if (mutant(5))
+		rwlock_read_release(&sh->mmu_lock);
+	else
+		rwlock_write_release(&sh->mmu_lock);
+}
+
+/* Before unlock (M21): another bracket over the pages finds no leaf, and lets its caller free them. */
+static void flush(struct zap_batch *z)
+{
+	struct shadow *sh = z->sh;
+	struct ept_span span = z->pending;
+	uint64_t begin = trace_begin();
+
+	z->pending = (struct ept_span){ .count = 0 };
+	if (!span.count)
+		return;
+	if (mutant(21))
+		rwlock_write_release(&sh->mmu_lock);
+	sh->ops->zap(z->slot->backend, span.start - z->slot->gfn, span.end - span.start);
+	if (mutant(21))
+		rwlock_write_acquire(&sh->mmu_lock);
+	count(&sh->zapped, span.count);
+	count(&sh->flushes, 1);
+	trace_span(umbra_zap, begin, span.start, span.end - span.start, span.count);
+}
+
+void zap_begin(struct zap_batch *z, struct shadow *sh)
+{
+	*z = (struct zap_batch){ .sh = sh };
+	zap_lock(sh);
+}
+
+void zap_end(struct zap_batch *z)
+{
+	flush(z);
+	zap_unlock(z->sh);
+	z->sh = NULL;
+}
+
+void zap_range(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
+{
+	struct ept_span span;
+
+	if (!mutant(5))
+		rwlock_assert_held_write(&z->sh->mmu_lock);
+	if (z->slot != slot)
+		flush(z);
+	z->slot = slot;
+	span = ept_zap(&z->sh->ept, gfn, end);
+	if (!span.count)
+		return;
+	if (z->pending.count) {
+		span.start = min_u64(span.start, z->pending.start);
+		span.end = max_u64(span.end, z->pending.end);
+		span.count += z->pending.count;
+	}
+	z->pending = span;
+}
+
+static void yield(struct zap_batch *z)
+{
+	if (mutant(151)) /* whoever goes on begins to count anew */
+		z->pending.count = 0;
+	flush(z);
+	zap_unlock(z->sh);
+	zap_lock(z->sh);
+	count(&z->sh->yields, 1);
+}
+
+void zap_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
+{
+	uint64_t piece = sync_load(&z->sh->zap_piece);
+
+	while (end - gfn > piece) {
+		gfn_t next = (gfn & ~(piece - 1)) + piece;
+
+		zap_range(z, slot, gfn, next);
+		gfn = next;
+		if (rwlock_is_contended(&z->sh->mmu_lock))
+			yield(z);
+	}
+	zap_range(z, slot, gfn, end);
+}
