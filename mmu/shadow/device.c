@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The profiles, the TLB, and accesses through it. */
+/* Accesses, and flushes that wait for them. */
 #include "mmu/shadow/device.h"
 
 #include <errno.h>
@@ -8,81 +8,7 @@
 
 #include "mmu/shadow/device_priv.h"
 
-const struct device_profile device_profiles[] = {
-	{ .name = "kvm", .walk = DEVICE_WALK_SHADOW, .subscription = DEVICE_START_END },
-	{ .name = "gru",
-	  .walk = DEVICE_WALK_HOST,
-	  .subscription = DEVICE_INTERVAL,
-	  .atomic = true },
-	{ .name = "gru-coarse",
-	  .walk = DEVICE_WALK_HOST,
-	  .subscription = DEVICE_INTERVAL,
-	  .atomic = true,
-	  .expands = true },
-	{ .name = "xpmem",
-	  .walk = DEVICE_WALK_MIRROR,
-	  .subscription = DEVICE_START_END,
-	  .pins = true,
-	  .expands = true },
-	{ .name = "xpmem-async",
-	  .walk = DEVICE_WALK_MIRROR,
-	  .subscription = DEVICE_START_END,
-	  .pins = true,
-	  .expands = true,
-	  .defers = true },
-	{ .name = "hmm", .walk = DEVICE_WALK_MIRROR, .subscription = DEVICE_INTERVAL },
-	{ .name = "pfn-cache",
-	  .walk = DEVICE_WALK_MIRROR,
-	  .subscription = DEVICE_START_END,
-	  .follows = true },
-	{ .name = "ats-4k",
-	  .walk = DEVICE_WALK_HOST,
-	  .subscription = DEVICE_SECONDARY_TLB,
-	  .atomic = true },
-	{ .name = NULL },
-};
-
-const struct device_profile *device_profile(const char *name)
-{
-	for (const struct device_profile *p = device_profiles; p->name; p++)
-		if (!strcmp(p->name, name))
-			return p;
-	return NULL;
-}
-
-/* ---- The TLB ---- */
-
-static struct device_entry *tlb_slot(struct device *dev, uint64_t page)
-{
-	return &dev->tlb[page % DEVICE_TLB_ENTRIES];
-}
-
-static struct device_entry *tlb_find(struct device *dev, uint64_t page, bool write)
-{
-	struct device_entry *e = tlb_slot(dev, page);
-
-	return e->fn != FN_NONE && e->page == page && (e->writable || !write) ? e : NULL;
-}
-
-void device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable)
-{
-	lock_assert_held(&dev->lock);
-	*tlb_slot(dev,
-		  page) = (struct device_entry){ .page = page, .fn = fn, .writable = writable };
-}
-
-static void tlb_drop(struct device *dev, uint64_t start, uint64_t end)
-{
-	for (unsigned i = 0; i < DEVICE_TLB_ENTRIES; i++) {
-		struct device_entry *e = &dev->tlb[i];
-
-		if (e->fn == FN_NONE || e->page < start || e->page >= end)
-			continue;
-		e->fn = FN_NONE;
-		dev->stats.dropped++;
-	}
-	dev->stats.flushes++;
-}
+/* ---- Flushes ---- */
 
 void device_wait(struct device *dev)
 {
@@ -104,7 +30,7 @@ void device_flush(struct device *dev, uint64_t start, uint64_t end)
 	}
 	if (dev->mirror)
 		device_mirror_drop(dev, start, end);
-	tlb_drop(dev, start, end);
+	device_tlb_drop(dev, start, end);
 }
 
 uint64_t device_run_deferred(struct device *dev)
@@ -159,16 +85,18 @@ static bool walk(struct device *dev, uint64_t page, bool write)
 static int reach(struct device *dev, hva_t addr, bool write, char **at)
 {
 	uint64_t page = addr >> PAGE_SHIFT;
-	struct device_entry *e;
+	bool large;
+	fn_t fn;
 	int rc;
 
 	lock_acquire(&dev->lock);
-	e = tlb_find(dev, page, write);
-	if (e)
+	fn = device_tlb_find(dev, page, write, &large);
+	if (fn != FN_NONE) {
 		dev->stats.hits++;
-	else
+		dev->stats.large_hits += large;
+	} else
 		dev->stats.misses++;
-	while (!e) {
+	while (fn == FN_NONE) {
 		if (!walk(dev, page, write)) {
 			dev->stats.faults++;
 			rc = is_shadowed(dev) ? device_shadow_fault(dev, page, write)
@@ -176,9 +104,9 @@ static int reach(struct device *dev, hva_t addr, bool write, char **at)
 			if (rc)
 				return rc;
 		}
-		e = tlb_find(dev, page, write);
+		fn = device_tlb_find(dev, page, write, &large);
 	}
-	*at = (char *)pool_direct(hostmm_pool(dev->mm), e->fn) + (addr & ~PAGE_MASK);
+	*at = (char *)pool_direct(hostmm_pool(dev->mm), fn) + (addr & ~PAGE_MASK);
 	return 0;
 }
 
@@ -286,23 +214,11 @@ int device_add(struct device *dev, hva_t addr, uint64_t value, uint64_t *old)
 
 /* ---- Life ---- */
 
-static int init_mirror(struct device *dev)
-{
-	if (dev->profile->walk != DEVICE_WALK_MIRROR)
-		return 0;
-	dev->mirror = calloc(dev->npages, sizeof(*dev->mirror));
-	if (!dev->mirror)
-		return -ENOMEM;
-	for (uint64_t i = 0; i < dev->npages; i++)
-		dev->mirror[i] = (struct device_entry){ .page = dev->first + i, .fn = FN_NONE };
-	return 0;
-}
-
 static void free_device(struct device *dev)
 {
 	cond_fini(&dev->changed);
 	lock_fini(&dev->lock);
-	free(dev->mirror);
+	device_mirror_fini(dev);
 	free(dev);
 }
 
@@ -314,7 +230,7 @@ int device_create(struct device **out, const struct device_profile *profile, str
 	fn_t home;
 	int rc;
 
-	if (!npages || !is_page_aligned(hva))
+	if (!npages || !is_page_aligned(hva) || npages > (UINT64_MAX - hva) >> PAGE_SHIFT)
 		return -EINVAL;
 	rc = hostmm_home(mm, hva, npages, &home, &prot);
 	if (rc)
@@ -328,9 +244,8 @@ int device_create(struct device **out, const struct device_profile *profile, str
 	dev->npages = npages;
 	lock_init(&dev->lock);
 	cond_init(&dev->changed);
-	for (unsigned i = 0; i < DEVICE_TLB_ENTRIES; i++)
-		dev->tlb[i].fn = FN_NONE;
-	rc = init_mirror(dev);
+	device_tlb_init(dev);
+	rc = device_mirror_init(dev);
 	if (!rc)
 		rc = is_shadowed(dev) ? device_shadow_attach(dev, prot) : device_host_attach(dev);
 	if (rc) {

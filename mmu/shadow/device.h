@@ -15,11 +15,17 @@
 
 struct device;
 
-/* What one TLB entry may span. Only 4K is filled yet; the others are for 2M leaves. */
+/* What one TLB entry may span. */
 enum device_tlb {
 	DEVICE_TLB_4K,
-	DEVICE_TLB_MIXED, /* 4K and 2M: a small invalidation drops a larger entry that has the page (A3) */
-	DEVICE_TLB_MIXED_BUGGY, /* ... does not (A4, M30): known bad */
+	DEVICE_TLB_MIXED, /* 4K, and 2M where the walk says that 512 pages are one (A7) */
+};
+
+/* What an invalidation does to an entry of which it names a part (A3, A29). */
+enum device_part {
+	DEVICE_PART_WHOLE,   /* the entry goes */
+	DEVICE_PART_ALONE,   /* the part goes, the rest of the entry is still good */
+	DEVICE_PART_IGNORED, /* nothing: the device goes on with all of it. Known bad (A4, M30) */
 };
 
 /* Where a TLB miss looks. */
@@ -39,6 +45,7 @@ enum device_subscription {
 struct device_profile {
 	const char *name;
 	enum device_tlb tlb;
+	enum device_part part; /* of 2M entries */
 	enum device_walk walk;
 	enum device_subscription subscription;
 	unsigned fault_around; /* of the shadow (struct shadow_opts) */
@@ -54,13 +61,19 @@ struct device_profile {
 /*
  * device_profiles - all profiles; the last has no name. device_profile - by name, or NULL.
  *
- *	kvm		a shadow and a TLB
- *	gru		no table, atomic callbacks; gru-coarse: also what lies around
- *	xpmem		mirror, pins, expands, sleeps in start
- *	xpmem-async	the same, defers the invalidation: known bad
- *	hmm		mirror by interval notifier
- *	pfn-cache	mirror of frames at hand, as a hypervisor has of a guest's APIC page; change_pte refills it
- *	ats-4k		no table, flushed by the secondary-TLB op
+ *			TLB	a part of 2M	walks	hears by
+ *	kvm		mixed	drops all	shadow	start, end
+ *	vmwgfx		4K			shadow	start, end	buffer whose dirty pages are asked for
+ *	gru		mixed	drops the part	host	interval	atomic callbacks
+ *	gru-coarse	mixed	drops all	host	interval	atomic; also drops what lies around
+ *	xpmem		4K			mirror	start, end	pins, expands, sleeps in start
+ *	xpmem-async	4K			mirror	start, end	the same, defers the invalidation: known bad
+ *	hmm		mixed	drops all	mirror	interval
+ *	pfn-cache	4K			mirror	start, end	frames at hand, as a hypervisor has of a guest's
+ *								APIC page; change_pte refills it
+ *	ats-4k		4K			host	secondary-TLB op
+ *	ats-mixed	mixed	drops all	host	secondary-TLB op
+ *	ats-mixed-buggy	mixed	ignores it	host	secondary-TLB op	known bad
  */
 extern const struct device_profile device_profiles[];
 const struct device_profile *device_profile(const char *name);
@@ -72,8 +85,10 @@ struct device_stats {
 	uint64_t faults,
 		retries; /* calls of shadow_fault() or hostmm_gup(); lookups thrown away as stale */
 	uint64_t flushes,
-		dropped;   /* invalidations that reached the TLB; its entries that they dropped */
-	uint64_t unmapped; /* entries dropped from the mirror */
+		dropped; /* invalidations that reached the TLB; its entries that they dropped */
+	uint64_t large_hits, large_fills,
+		large_dropped;	    /* of 2M entries, which hits and dropped count too */
+	uint64_t unmapped;	    /* entries dropped from the mirror */
 	uint64_t refused, deferred; /* invalidations answered -EAGAIN; put off */
 	uint64_t pinned;	    /* now */
 };
@@ -81,7 +96,7 @@ struct device_stats {
 /*
  * device_create - a device that reaches the @npages pages at @hva of @mm, all in one region, at these very addresses
  * (kvm: one slot, id 0, at gpa == hva). @mm outlives it.
- * 0, -EINVAL (no page, not page aligned), -EFAULT (not one region), -ENOMEM, the errno of shadow_create() or of
+ * 0, -EINVAL (no page, not page aligned, beyond 2^64), -EFAULT (not one region), -ENOMEM, the errno of shadow_create() or of
  * mmu_interval_notifier_insert(). Takes mmap_lock for writing: not inside a bracket.
  * device_destroy - unsubscribe, drop everything. No access is under way, the device is not held.
  */
@@ -117,8 +132,8 @@ void device_get_stats(struct device *dev, struct device_stats *stats);
 struct shadow *device_get_shadow(struct device *dev);
 
 /*
- * device_check - compare TLB and table with the primary: each entry has the frame of its hpte, and no right that this
- * lacks. Calls @report for each that does not (optional), returns their number. No change and no access under way.
+ * device_check - compare TLB and table with the primary: each page of each entry has the frame of its hpte, and no right
+ * that this lacks (A7). Calls @report for each that does not (optional), returns their number. No change and no access under way.
  */
 uint64_t device_check(struct device *dev,
 		      void (*report)(void *ctx, hva_t addr, fn_t fn, const char *what), void *ctx);

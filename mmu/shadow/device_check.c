@@ -33,30 +33,57 @@ static bool to_hva(struct device *dev, uint64_t page, hva_t *hva, bool *read_onl
 	return true;
 }
 
-/* The entry is copied under the lock: the primary's own locks come before it. */
+/* What is wrong with @page reaching @fn. NULL: nothing. */
+static const char *judge(struct device *dev, uint64_t page, fn_t fn, bool writable)
+{
+	struct gup_page has;
+	bool read_only;
+	hva_t hva;
+
+	if (!to_hva(dev, page, &hva, &read_only))
+		return "entry without a slot";
+	if (!hostmm_peek(dev->mm, hva, &has))
+		return "entry of a page that the primary does not have";
+	if (has.fn != fn)
+		return "entry with a frame that is not the primary's";
+	if (writable && (!has.writable || read_only))
+		return "entry writable though the primary's entry or the slot is not";
+	return NULL;
+}
+
+/* Entries are copied under the lock: the primary's own locks come before it. */
 static void check_entry(struct device_checker *c, const struct device_entry *at)
 {
 	struct device_entry e;
-	struct gup_page page;
-	const char *what = NULL;
-	bool read_only;
-	hva_t hva;
+	const char *what;
 
 	lock_acquire(&c->dev->lock);
 	e = *at;
 	lock_release(&c->dev->lock);
-	if (e.fn == FN_NONE)
-		return;
-	if (!to_hva(c->dev, e.page, &hva, &read_only))
-		what = "entry without a slot";
-	else if (!hostmm_peek(c->dev->mm, hva, &page))
-		what = "entry of a page that the primary does not have";
-	else if (page.fn != e.fn)
-		what = "entry with a frame that is not the primary's";
-	else if (e.writable && (!page.writable || read_only))
-		what = "entry writable though the primary's entry or the slot is not";
+	what = e.fn == FN_NONE ? NULL : judge(c->dev, e.page, e.fn, e.writable);
 	if (what)
 		found_wrong(c, e.page << PAGE_SHIFT, e.fn, what);
+}
+
+/* 512 pages, each as if it had an entry of its own (A7). One report an entry, of the first that is wrong. */
+static void check_large(struct device_checker *c, const struct device_large *at)
+{
+	struct device_large l;
+
+	lock_acquire(&c->dev->lock);
+	l = *at;
+	lock_release(&c->dev->lock);
+	for (uint64_t i = 0; l.e.fn != FN_NONE && i < DEVICE_LARGE_PAGES; i++) {
+		uint64_t page = l.e.page + i;
+		const char *what = device_large_has(&l, page)
+					   ? judge(c->dev, page, l.e.fn + i, l.e.writable)
+					   : NULL;
+
+		if (what) {
+			found_wrong(c, page << PAGE_SHIFT, l.e.fn + i, what);
+			return;
+		}
+	}
 }
 
 static void leaf_wrong(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
@@ -71,6 +98,8 @@ uint64_t device_check(struct device *dev,
 
 	for (unsigned i = 0; i < DEVICE_TLB_ENTRIES; i++)
 		check_entry(&c, &dev->tlb[i]);
+	for (unsigned i = 0; i < DEVICE_TLB_LARGE; i++)
+		check_large(&c, &dev->large[i]);
 	for (uint64_t i = 0; dev->mirror && i < dev->npages; i++)
 		check_entry(&c, &dev->mirror[i]);
 	if (dev->shadow)

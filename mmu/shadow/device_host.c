@@ -5,7 +5,6 @@
  */
 #include <errno.h>
 
-#include "mmu/base/mutant.h"
 #include "mmu/shadow/device_priv.h"
 
 /* The pages of the device that lie in [start, end) of the host. False: none. */
@@ -17,77 +16,12 @@ static bool device_pages(const struct device *dev, hva_t start, hva_t end, uint6
 	return *first < *last;
 }
 
-/* ---- The mirror ---- */
-
-static struct device_entry *mirror_entry(struct device *dev, uint64_t page)
-{
-	return &dev->mirror[page - dev->first];
-}
-
-static void mirror_unpin(struct device *dev, const struct device_entry *e)
-{
-	struct gup_page page = { .fn = e->fn };
-
-	if (!dev->profile->pins)
-		return;
-	hostmm_put_pages(dev->mm, &page, 1);
-	dev->stats.pinned--;
-}
-
-void device_mirror_drop(struct device *dev, uint64_t start, uint64_t end)
-{
-	start = max_u64(start, dev->first);
-	end = min_u64(end, dev->first + dev->npages);
-	for (uint64_t page = start; page < end; page++) {
-		struct device_entry *e = mirror_entry(dev, page);
-
-		if (e->fn == FN_NONE)
-			continue;
-		mirror_unpin(dev, e);
-		e->fn = FN_NONE;
-		dev->stats.unmapped++;
-	}
-}
-
-/* The reference on @found goes into the mirror if that pins, else back. */
-static void install(struct device *dev, uint64_t page, const struct gup_page *found)
-{
-	struct device_entry *e;
-
-	if (!dev->mirror) {
-		device_fill(dev, page, found->fn, found->writable);
-		hostmm_put_pages(dev->mm, found, 1);
-		return;
-	}
-	e = mirror_entry(dev, page);
-	if (e->fn != FN_NONE)
-		mirror_unpin(dev, e);
-	e->fn = found->fn;
-	e->writable = found->writable;
-	if (dev->profile->pins)
-		dev->stats.pinned++;
-	else
-		hostmm_put_pages(dev->mm, found, 1);
-}
-
-bool device_host_walk(struct device *dev, uint64_t page, bool write)
-{
-	struct device_entry *e;
-
-	if (!dev->mirror || page < dev->first || page - dev->first >= dev->npages)
-		return false;
-	e = mirror_entry(dev, page);
-	if (e->fn == FN_NONE || (write && !e->writable))
-		return false;
-	device_fill(dev, page, e->fn, e->writable);
-	return true;
-}
-
 /* ---- Begin, look up, retry ---- */
 
-static bool is_busy(const struct device *dev, uint64_t page)
+static bool is_busy(const struct device *dev, uint64_t start, uint64_t end)
 {
-	return !mutant(19) && dev->in_progress && dev->busy_start <= page && page < dev->busy_end;
+	return !mutant(19) && dev->in_progress &&
+	       ranges_overlap(start, end, dev->busy_start, dev->busy_end);
 }
 
 /* The snapshot before anything is looked up. Lock held, and given up on return. */
@@ -95,7 +29,7 @@ static uint64_t begin(struct device *dev, uint64_t page)
 {
 	uint64_t seq;
 
-	while (is_busy(dev, page))
+	while (is_busy(dev, page, page + 1))
 		device_wait(dev);
 	seq = dev->seq;
 	lock_release(&dev->lock);
@@ -109,13 +43,53 @@ static bool is_stale(struct device *dev, uint64_t page, uint64_t seq)
 {
 	if (dev->profile->subscription == DEVICE_INTERVAL)
 		return mmu_interval_read_retry(&dev->sub, seq) && !mutant(41);
-	return is_busy(dev, page) || dev->seq != seq;
+	return is_busy(dev, page, page + 1) || dev->seq != seq;
+}
+
+/* Does the host have one run of frames for the block with @page, which an entry of 2M may reach? No lock held. */
+static bool look_up_large(struct device *dev, uint64_t page, uint64_t *block,
+			  struct gup_page *first)
+{
+	uint64_t from;
+
+	if (!device_block(dev, page, block) || dev->profile->pins)
+		return false;
+	from = mutant(33) ? page : *block;
+	if (!hostmm_huge(dev->mm, from << PAGE_SHIFT, *block + DEVICE_LARGE_PAGES - from, first))
+		return false;
+	first->fn -= from - *block;
+	return first->fn % DEVICE_LARGE_PAGES == 0;
+}
+
+bool device_host_walk(struct device *dev, uint64_t page, bool write)
+{
+	return dev->mirror && device_mirror_walk(dev, page, write);
+}
+
+/* What was looked up is not stale. The reference on @found is given back, or goes into the mirror. Lock held. */
+static void install(struct device *dev, uint64_t page, const struct gup_page *found)
+{
+	if (dev->mirror) {
+		device_mirror_install(dev, page, found);
+		return;
+	}
+	device_fill(dev, page, found->fn, found->writable);
+	hostmm_put_pages(dev->mm, found, 1);
+}
+
+static void install_large(struct device *dev, uint64_t block, const struct gup_page *first)
+{
+	if (dev->mirror)
+		device_mirror_install_large(dev, block, first);
+	else
+		device_fill_large(dev, block, first->fn, first->writable);
 }
 
 int device_host_fault(struct device *dev, uint64_t page, bool write)
 {
-	struct gup_page found;
-	uint64_t seq;
+	struct gup_page found, first;
+	uint64_t seq, block;
+	bool large;
 	int rc;
 
 	if (page < dev->first || page - dev->first >= dev->npages) {
@@ -126,9 +100,17 @@ int device_host_fault(struct device *dev, uint64_t page, bool write)
 	rc = hostmm_gup(dev->mm, page << PAGE_SHIFT, 1, 0, 0, write, &found);
 	if (rc)
 		return rc;
+	large = look_up_large(dev, page, &block, &first);
 	lock_acquire(&dev->lock);
 	if (!is_stale(dev, page, seq)) {
-		install(dev, page, &found);
+		/* The sequence is the whole device's; an open bracket may lie in the block, beside the page. */
+		if (large && !is_busy(dev, block, block + DEVICE_LARGE_PAGES) &&
+		    (first.writable || !write)) {
+			install_large(dev, block, &first);
+			hostmm_put_pages(dev->mm, &found, 1);
+		} else {
+			install(dev, page, &found);
+		}
 		return 0;
 	}
 	dev->stats.retries++;
@@ -208,7 +190,7 @@ static void device_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool
 	lock_acquire(&dev->lock);
 	device_flush(dev, page, end);
 	if (mmu_notifier_may_repoint(mn, addr))
-		*mirror_entry(dev, page) = (struct device_entry){ .page = page, .fn = fn };
+		device_mirror_repoint(dev, page, fn);
 	lock_release(&dev->lock);
 }
 

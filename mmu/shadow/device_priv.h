@@ -1,22 +1,31 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The inside of struct device, shared by the files of mmu/shadow/device*.c only.
- * device.c has profiles, TLB and accesses, device_shadow.c the walk of a shadow, device_host.c that of the host,
- * device_check.c the checker.
+ * device_profile.c has the profiles, device_tlb.c the TLB, device.c accesses, device_shadow.c the walk of a shadow,
+ * device_host.c that of the host and its subscriptions, device_mirror.c the mirror, device_check.c the checker.
  */
 #ifndef UMBRA_MMU_SHADOW_DEVICE_PRIV_H
 #define UMBRA_MMU_SHADOW_DEVICE_PRIV_H
 
+#include "mmu/base/mutant.h"
 #include "mmu/notify/interval.h"
 #include "mmu/shadow/device.h"
 
 #define DEVICE_TLB_ENTRIES 64u
+#define DEVICE_TLB_LARGE   8u
+#define DEVICE_LARGE_PAGES 512u
 
 /* A translation: what the TLB holds, and a mirror. fn is FN_NONE in an empty one. */
 struct device_entry {
 	uint64_t page; /* address >> PAGE_SHIFT */
 	fn_t fn;
-	bool writable;
+	bool writable; /* a store may go by it without a walk: the right is there, and the mark that it was used */
+};
+
+/* 2M: page and fn are the first, multiples of 512. Pages that are set in hole are not translated any more. */
+struct device_large {
+	struct device_entry e;
+	uint64_t hole[DEVICE_LARGE_PAGES / 64];
 };
 
 /*
@@ -38,6 +47,7 @@ struct device {
 	unsigned holders;    /* [l] device_hold() */
 
 	struct device_entry tlb[DEVICE_TLB_ENTRIES]; /* [l] by page, direct mapped */
+	struct device_large large[DEVICE_TLB_LARGE]; /* [l] by block; DEVICE_TLB_MIXED */
 	struct device_entry *mirror;		     /* [l] DEVICE_WALK_MIRROR: npages of them */
 
 	uint64_t seq;		       /* [l] invalidations over; full width */
@@ -48,8 +58,27 @@ struct device {
 	struct device_stats stats; /* [l] */
 };
 
-/* Put a translation into the TLB. Lock held. */
+/*
+ * The TLB. Lock held for all but _init.
+ * device_tlb_find - the frame of @page if an entry has it, for a store if @write; else FN_NONE. *@large: which kind.
+ * device_fill, device_fill_large - put a translation in: of a page, of an aligned block of DEVICE_LARGE_PAGES.
+ * device_tlb_drop - nothing translates pages [start, end) any more, as far as the profile does what it must.
+ * device_large_has - does the entry translate @page?
+ */
+void device_tlb_init(struct device *dev);
+fn_t device_tlb_find(struct device *dev, uint64_t page, bool write, bool *large);
 void device_fill(struct device *dev, uint64_t page, fn_t fn, bool writable);
+void device_fill_large(struct device *dev, uint64_t page, fn_t fn, bool writable);
+void device_tlb_drop(struct device *dev, uint64_t start, uint64_t end);
+bool device_large_has(const struct device_large *l, uint64_t page);
+
+/* The block with @page, if the profile may have an entry of 2M there and all of it is the device's. */
+static inline bool device_block(const struct device *dev, uint64_t page, uint64_t *block)
+{
+	*block = page - page % DEVICE_LARGE_PAGES;
+	return dev->profile->tlb == DEVICE_TLB_MIXED && *block >= dev->first &&
+	       *block + DEVICE_LARGE_PAGES <= dev->first + dev->npages;
+}
 
 /* Sleep on dev->changed. Lock held; given up meanwhile. */
 void device_wait(struct device *dev);
@@ -73,7 +102,19 @@ int device_host_fault(struct device *dev, uint64_t page, bool write);
 int device_host_attach(struct device *dev);
 void device_host_detach(struct device *dev);
 
-/* Drop pages [start, end) from the mirror, and the references. Lock held. */
+/*
+ * The mirror. Lock held for all but _init and _fini.
+ * _walk - fill the TLB from it, as above. _install - let it have @page; the reference on @found goes into the mirror if
+ * that pins, else back. _install_large - the @DEVICE_LARGE_PAGES from @block on, of which @first is the first; only if
+ * the mirror does not pin. _repoint - let @page, which has just been dropped, reach @fn for loads.
+ * _drop - let go of pages [start, end), and of the references.
+ */
+int device_mirror_init(struct device *dev);
+void device_mirror_fini(struct device *dev);
+bool device_mirror_walk(struct device *dev, uint64_t page, bool write);
+void device_mirror_install(struct device *dev, uint64_t page, const struct gup_page *found);
+void device_mirror_install_large(struct device *dev, uint64_t block, const struct gup_page *first);
+void device_mirror_repoint(struct device *dev, uint64_t page, fn_t fn);
 void device_mirror_drop(struct device *dev, uint64_t start, uint64_t end);
 
 #endif

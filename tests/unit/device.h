@@ -12,6 +12,11 @@
 
 #define PAGES 8
 
+/* As check_eq(), and says for which profile. */
+#define check_of(p, a, b)                                                                       \
+	check((uint64_t)(a) == (uint64_t)(b), "%s: %#lx is not %#lx", (p)->name, (uint64_t)(a), \
+	      (uint64_t)(b))
+
 static inline struct device *device_up(struct rig *r, const char *profile)
 {
 	struct device *dev;
@@ -58,6 +63,19 @@ static inline uint64_t host_load(struct rig *r, uint64_t page)
 
 	check_eq(hostmm_read(r->mm, rig_hva(r, page), &value, sizeof(value)), 0);
 	return value;
+}
+
+/* Two blocks that may be one entry each: 2M of present pages at home. */
+#define LARGE 512UL
+
+static inline void large_up(struct rig *r, struct device **dev, const struct device_profile *p)
+{
+	static struct gup_page pages[2 * LARGE];
+
+	rig_up(r, &(struct rig_opts){ .pages = 2 * LARGE, .no_slot = true, .canary = true });
+	check_eq(hostmm_gup(r->mm, r->hva, 2 * LARGE, 0, 2 * LARGE - 1, true, pages), 0);
+	hostmm_put_pages(r->mm, pages, 2 * LARGE);
+	check_eq(device_create(dev, p, r->mm, r->hva, r->pages), 0);
 }
 
 static inline struct device_stats stats(struct device *dev)
