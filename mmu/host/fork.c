@@ -38,6 +38,23 @@ static void share_region(struct region *to, struct region *from)
 	}
 }
 
+/* The child's pages have the rights of the parent's, and end where they end. Nobody else knows @to. */
+static int copy_rights(struct region *to, struct region *from)
+{
+	uint64_t npages = region_pages(from);
+	int rc;
+
+	to->may = from->may;
+	to->limit = from->limit;
+	if (!from->prots && to->limit == npages)
+		return 0;
+	rc = region_need_prots(to);
+	for (uint64_t page = 0; !rc && from->prots && page < npages; page++)
+		if (from->prots[page])
+			to->prots[page] = from->prots[page];
+	return rc ? rc : region_open(to, 0, npages);
+}
+
 /*
  * The bracket: what subscribers hold writable they let go of before a page has two owners, and build nothing until all
  * entries say so. A region that nobody may write has no such entries. Kernel: copy_page_range().
@@ -45,13 +62,15 @@ static void share_region(struct region *to, struct region *from)
 static int fork_region(struct hostmm *child, struct region *from)
 {
 	struct mmu_notifier_range range;
-	bool told = (from->prot & HOSTMM_PROT_WRITE) &&
-		    !mutant(123); /* 123: not even writers are */
+	bool told = (from->may & HOSTMM_PROT_WRITE) && !mutant(123); /* 123: not even writers are */
 	struct region *to;
 	int rc;
 
 	rc = hostmm_add_region(child, region_pages(from), from->prot, from->pager, from->pager_ctx,
 			       from->start, &to);
+	if (rc)
+		return rc;
+	rc = copy_rights(to, from);
 	if (rc)
 		return rc;
 	if (told)

@@ -19,7 +19,7 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 		rc = cow_get(r, must, ahead_end, write, &hpte);
 	for (; !rc && page < end; page++, out++) {
 		hpte = sync_load(&r->hpte[page]);
-		if (!(hpte & HPTE_PRESENT)) {
+		if (!hpte_is_usable(hpte)) {
 			out->fn = FN_NONE;
 			continue;
 		}

@@ -166,6 +166,8 @@ static void region_destroy(struct region *r)
 
 	view_destroy(r->view);
 	munmap(r->hpte, npages * sizeof(*r->hpte));
+	if (r->prots)
+		munmap(r->prots, npages);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
 		cond_fini(&r->chunk[i].page_in_done);
 		lock_fini(&r->chunk[i].lock);
@@ -192,7 +194,8 @@ int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
 		pool_unreserve(mm->pool, home, npages);
 		return rc;
 	}
-	r->prot = prot;
+	r->prot = r->may = prot;
+	r->limit = npages;
 	r->pager = pager;
 	r->pager_ctx = pager_ctx;
 	r->forked_from = forked_from;
@@ -261,7 +264,7 @@ int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *
 	r = hostmm_region(mm, hva);
 	if (r && n <= (r->end - hva) >> PAGE_SHIFT) {
 		*home = r->home + region_page(r, hva);
-		*prot = r->prot;
+		*prot = r->may;
 		rc = 0;
 	}
 	rwlock_read_release(&mm->mmap_lock);
@@ -280,7 +283,7 @@ bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page)
 	rwlock_read_release(&mm->mmap_lock);
 	page->fn = hpte_fn(hpte);
 	page->writable = hpte & HPTE_WRITE;
-	return hpte & HPTE_PRESENT;
+	return hpte_is_usable(hpte);
 }
 
 void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats)

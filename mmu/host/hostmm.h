@@ -85,6 +85,24 @@ enum hostmm_migrate_to { HOSTMM_MIGRATE_AWAY, HOSTMM_MIGRATE_HOME };
 int hostmm_migrate(struct hostmm *mm, hva_t start, hva_t end, enum hostmm_migrate_to to);
 
 /*
+ * hostmm_protect - let the pages of [start, end) (page aligned, in one region) have the rights @prot: HOSTMM_PROT_READ with
+ * or without _WRITE, or 0 for none; also more than hostmm_map() gave. PROTECTION_VMA if some page loses a right; giving
+ * rights is not told. Without a right an access gets -EFAULT here and by hostmm_gup(), SIGSEGV in the host view. Contents
+ * stay. Takes mmap_lock for writing. 0, -EINVAL, -ENOMEM (out of VMAs or memory): nothing has changed.
+ * Kernel: mprotect_fixup().
+ */
+int hostmm_protect(struct hostmm *mm, hva_t start, hva_t end, unsigned prot);
+
+/*
+ * hostmm_truncate - let the region at @hva have @npages pages, at most those that it was mapped with, and at least none.
+ * Pages beyond lose their contents (CLEAR), and whoever accesses them gets -EFAULT, in the host view SIGSEGV (a file's
+ * mapping would give SIGBUS). Pages that come back are new: the pager's contents, or zeros. Takes mmap_lock for writing,
+ * so that shrinking and extending are one after the other (A28). 0, -EINVAL, -ENOMEM: nothing has changed.
+ * Kernel: truncate_setsize(), truncate_pagecache().
+ */
+int hostmm_truncate(struct hostmm *mm, hva_t hva, uint64_t npages);
+
+/*
  * hostmm_read, hostmm_write - copy through the direct map, atomically against the changes above page by page.
  * Any alignment; one region. A store of up to 8 aligned bytes is single-copy atomic. 0, -EFAULT outside regions or
  * against their rights, or the pager's errno.

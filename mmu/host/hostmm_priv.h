@@ -48,6 +48,14 @@ int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
 		      struct region **out);
 
 /*
+ * region_need_prots - make r->prots exist. 0 or -ENOMEM.
+ * region_open - let the view of [page, end) allow what the rights to the pages do. 0 or the errno of view_protect().
+ * mmap_lock held for writing, or the region known to nobody else.
+ */
+int region_need_prots(struct region *r);
+int region_open(struct region *r, uint64_t page, uint64_t end);
+
+/*
  * bracket_start, bracket_end - open and close a bracket over pages [page, end) of @r. mmap_lock held either way. In
  * between subscribers have let go of the pages (CHANGE: only of writing them, bracket_repoint() tells the rest).
  */

@@ -1,204 +1,69 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mmu/host/hpte.h"
 
-#include <errno.h>
-
 #include "mmu/base/mutant.h"
-#include "mmu/base/trace.h"
 #include "mmu/notify/lint.h"
-
-/* A fault in the host view shows this many present pages around it: one wake-up for all. */
-#define SHOW_AROUND 16UL
-
-static uint64_t hpte_read(struct region *r, uint64_t page)
-{
-	return sync_load(&r->hpte[page]);
-}
 
 static unsigned lint_rights(uint64_t hpte)
 {
 	return LINT_READ | (hpte & HPTE_WRITE ? LINT_WRITE : 0);
 }
 
-/* What the linter makes of an entry: one that is not present has neither frame nor rights. */
+static bool is_linted(uint64_t hpte)
+{
+	return hpte_has_frame(hpte) && !(hpte & HPTE_NONE);
+}
+
+/* What the linter makes of an entry: one that nobody may use has neither frame nor rights. */
 static void lint_change(struct region *r, uint64_t page, uint64_t old, uint64_t new)
 {
-	bool was = old & HPTE_PRESENT, is = new &HPTE_PRESENT;
+	bool was = is_linted(old), is = is_linted(new);
 
 	notify_lint_entry(hostmm_subscriptions(r->mm), r->start + (page << PAGE_SHIFT),
 			  was ? hpte_fn(old) : FN_NONE, was ? lint_rights(old) : 0,
 			  is ? hpte_fn(new) : FN_NONE, is ? lint_rights(new) : 0);
 }
 
+/* States that exist. */
+static void check_state(uint64_t hpte)
+{
+	uint64_t kind = hpte & (HPTE_PRESENT | HPTE_BUSY | HPTE_AWAY);
+
+	bug_on(kind & (kind - 1)); /* at most one */
+	bug_on(!hpte_has_frame(hpte) && (hpte & (HPTE_WRITE | HPTE_NONE)));
+	bug_on((hpte & HPTE_VIEW) && !hpte_is_usable(hpte));
+	bug_on((hpte & HPTE_WRITE) && (hpte & HPTE_NONE));
+	bug_on(!(hpte & HPTE_AWAY) != !hpte_owner(hpte));
+	bug_on((hpte & HPTE_EXCL) && !(hpte & HPTE_WRITE));
+}
+
 /*
  * The one writer of entries, and of their frames' map counts. A present entry never changes its frame while the view
- * shows it; only a busy entry becomes present; and an entry that becomes writable has its frame alone.
+ * shows it; only a busy entry gets a frame; and an entry that becomes writable has its frame alone.
  */
-static void hpte_set(struct region *r, uint64_t page, uint64_t new)
+void hpte_set(struct region *r, uint64_t page, uint64_t new)
 {
 	uint64_t old = hpte_read(r, page);
+	bool had = hpte_has_frame(old), has = hpte_has_frame(new);
+	bool moves = (old ^ new) & HPTE_FN_MASK;
 
 	lock_assert_held(&region_chunk(r, page)->lock);
-	bug_on((new &HPTE_BUSY) && (new &HPTE_PRESENT));
-	bug_on(!(new &HPTE_PRESENT) && (new &(HPTE_WRITE | HPTE_VIEW)));
-	bug_on((new &HPTE_PRESENT) && !(old & (HPTE_PRESENT | HPTE_BUSY)));
-	bug_on((old & HPTE_VIEW) && ((old ^ new) & HPTE_FN_MASK));
-	if ((new &HPTE_PRESENT) && (!(old & HPTE_PRESENT) || ((old ^ new) & HPTE_FN_MASK)))
+	check_state(new);
+	bug_on(has && !had && !(old & HPTE_BUSY));
+	bug_on((old & HPTE_VIEW) && moves);
+	if (has && (!had || moves))
 		pool_map(r->pool, hpte_fn(new));
 	bug_on((new &HPTE_WRITE) && ((old ^ new) & (HPTE_WRITE | HPTE_FN_MASK)) &&
 	       pool_maps(r->pool, hpte_fn(new)) != 1);
 	lint_change(r, page, old, new);
 	sync_store(&r->hpte[page], new);
-	if ((old & HPTE_PRESENT) && (!(new &HPTE_PRESENT) || ((old ^ new) & HPTE_FN_MASK)))
+	if (had && (!has || moves))
 		pool_unmap(r->pool, hpte_fn(old));
 }
 
 bool hpte_is_shared(struct region *r, uint64_t page)
 {
 	return pool_maps(r->pool, hpte_fn(hpte_read(r, page))) > 1;
-}
-
-static int fill_frames(struct region *r, uint64_t page, fn_t fn, uint64_t n)
-{
-	int rc;
-
-	if (!r->pager)
-		return pool_zero(r->pool, fn, n);
-	rc = pool_populate(r->pool, fn, n);
-	return rc ? rc : r->pager->fill(r->pager_ctx, page, pool_direct(r->pool, fn), n);
-}
-
-/*
- * Bring in [page, page + n), n as long as entries are empty, before @end, and their home frames free: consecutive frames
- * make one run in every view. A home frame that a slow reader still references is left to him, the page gets another.
- */
-static int page_in(struct region *r, uint64_t page, uint64_t end)
-{
-	struct chunk_lock *chunk = region_chunk(r, page);
-	fn_t fn = r->home + page;
-	uint64_t n = 0, begin = trace_begin();
-	int rc = 0;
-
-	while (page + n < end && !hpte_read(r, page + n) && pool_get_unless_used(r->pool, fn + n)) {
-		hpte_set(r, page + n, HPTE_BUSY);
-		n++;
-	}
-	if (!n) {
-		rc = pool_alloc_loose(r->pool, &fn);
-		if (rc)
-			return rc;
-		hpte_set(r, page, HPTE_BUSY);
-		n = 1;
-	}
-	lock_release(&chunk->lock);
-	rc = fill_frames(r, page, fn, n);
-	lock_acquire(&chunk->lock);
-
-	for (uint64_t i = 0; i < n; i++)
-		hpte_set(r, page + i,
-			 rc ? 0
-			    : (fn + i) << PAGE_SHIFT | HPTE_PRESENT |
-					 (r->prot & HOSTMM_PROT_WRITE ? HPTE_WRITE : 0));
-	if (rc) {
-		pool_put(r->pool, fn, n);
-	} else {
-		atomic_fetch_add_explicit(&r->page_ins, 1, memory_order_relaxed);
-		atomic_fetch_add_explicit(&r->pages_in, n, memory_order_relaxed);
-	}
-	cond_broadcast(&chunk->page_in_done);
-	trace_span(umbra_page_in, begin, r->start + (page << PAGE_SHIFT), n, rc);
-	return rc;
-}
-
-int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte)
-{
-	struct chunk_lock *chunk = region_chunk(r, page);
-	uint64_t end = max_u64(page + 1, chunk_end(page, ahead_end));
-	uint64_t entry;
-
-	if (write && !(r->prot & HOSTMM_PROT_WRITE))
-		return -EFAULT;
-	while (!((entry = hpte_read(r, page)) & HPTE_PRESENT)) {
-		int rc;
-
-		if (entry & HPTE_BUSY) {
-			cond_wait(&chunk->page_in_done, &chunk->lock);
-			continue;
-		}
-		rc = page_in(r, page, end);
-		if (rc && end == page + 1)
-			return rc;
-		if (rc) /* what was read ahead may be what failed */
-			end = page + 1;
-	}
-	/* More rights need no notification: nobody holds a translation that says too much. */
-	if (write && !(entry & HPTE_WRITE)) {
-		if (hpte_is_shared(r, page))
-			return HPTE_SHARED;
-		if (entry & HPTE_VIEW) {
-			int rc = view_make_writable(r->view, page, 1);
-
-			if (rc)
-				return rc;
-		}
-		entry |= HPTE_WRITE;
-		hpte_set(r, page, entry);
-	}
-	*hpte = entry;
-	return 0;
-}
-
-/*
- * Stores of host threads must not meet the gap: a page that can only be shown read-only through it is taken for stored
- * to at once, and shown writable. False if the page shares its frame, so that sharing would have to be broken first.
- */
-static bool avoid_gap(struct region *r, uint64_t page)
-{
-	uint64_t entry = hpte_read(r, page);
-
-	if (!(r->prot & HOSTMM_PROT_WRITE) || (entry & HPTE_WRITE) ||
-	    !view_has_gap(r->view, page, hpte_fn(entry)))
-		return true;
-	if (hpte_is_shared(r, page))
-		return false;
-	hpte_set(r, page, entry | HPTE_WRITE);
-	return true;
-}
-
-/* Can the view take @page in one run behind a page with entry @prev? */
-static bool extends_run(struct region *r, uint64_t page, uint64_t prev)
-{
-	uint64_t entry = hpte_read(r, page);
-
-	if (!(entry & HPTE_PRESENT) || (entry & HPTE_VIEW) || hpte_fn(entry) != hpte_fn(prev) + 1)
-		return false;
-	return avoid_gap(r, page) && !((hpte_read(r, page) ^ prev) & HPTE_WRITE);
-}
-
-int hpte_show(struct region *r, uint64_t page)
-{
-	uint64_t limit = min_u64((page / SHOW_AROUND + 1) * SHOW_AROUND, region_pages(r));
-	uint64_t n = 1, entry;
-	int rc = 0;
-
-	bug_on(!(hpte_read(r, page) & HPTE_PRESENT));
-	if (!avoid_gap(r, page))
-		return HPTE_SHARED;
-	entry = hpte_read(r, page);
-	/* An entry that is shown already: the fault was late, or the system took the page out of the view (swap). */
-	if (entry & HPTE_VIEW) {
-		rc = view_map(r->view, page, 1, hpte_fn(entry), entry & HPTE_WRITE);
-	} else {
-		while (page + n < limit && extends_run(r, page + n, hpte_read(r, page + n - 1)))
-			n++;
-		rc = view_map(r->view, page, n, hpte_fn(entry), entry & HPTE_WRITE);
-		if (rc)
-			view_zap(r->view, page, n);
-		for (uint64_t i = 0; !rc && i < n; i++)
-			hpte_set(r, page + i, hpte_read(r, page + i) | HPTE_VIEW);
-	}
-	view_wake(r->view, page, n);
-	return rc;
 }
 
 void hpte_wait_idle(struct region *r, uint64_t page, uint64_t end)
@@ -257,7 +122,9 @@ uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end)
 
 		if (!(entry & HPTE_WRITE))
 			continue;
-		hpte_set(r, page, entry & ~HPTE_WRITE);
+		if (entry & HPTE_EXCL) /* alone, and not to store: that is nothing */
+			hpte_reclaim(r, page);
+		hpte_set(r, page, hpte_read(r, page) & ~HPTE_WRITE);
 		count++;
 		if (entry & HPTE_VIEW) {
 			first = min_u64(first, page);
@@ -310,7 +177,7 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 	if (!mutant(211))
 		flush_hidden(r, hidden);
 	for (uint64_t i = page; i < end; i++)
-		if (hpte_read(r, i) & HPTE_PRESENT)
+		if (hpte_has_frame(hpte_read(r, i)))
 			hpte_take(r, i);
 	if (mutant(24))
 		put_taken(r, page, end);
@@ -324,19 +191,86 @@ fn_t hpte_take(struct region *r, uint64_t page)
 {
 	uint64_t entry = hpte_read(r, page);
 
-	bug_on(!(entry & HPTE_PRESENT) || (entry & HPTE_VIEW));
+	bug_on(!hpte_has_frame(entry) || (entry & HPTE_VIEW));
 	hpte_set(r, page, (entry & HPTE_FN_MASK) | HPTE_BUSY);
 	return hpte_fn(entry);
 }
 
+/* What a present entry looks like under the rights to its page. */
+static uint64_t present(struct region *r, uint64_t page, fn_t fn, bool writable)
+{
+	unsigned prot = region_prot(r, page);
+
+	if (!(prot & HOSTMM_PROT_READ))
+		return fn << PAGE_SHIFT | HPTE_PRESENT | HPTE_NONE;
+	writable = writable && (prot & HOSTMM_PROT_WRITE);
+	return fn << PAGE_SHIFT | HPTE_PRESENT | (writable ? HPTE_WRITE : 0);
+}
+
 void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable)
 {
-	hpte_set(r, page, fn << PAGE_SHIFT | HPTE_PRESENT | (writable ? HPTE_WRITE : 0));
+	hpte_set(r, page, present(r, page, fn, writable));
+}
+
+void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, unsigned owner)
+{
+	uint64_t entry = present(r, page, fn, writable);
+
+	hpte_set(r, page,
+		 (entry & ~HPTE_PRESENT) | HPTE_DEVICE | (uint64_t)owner << HPTE_OWNER_SHIFT);
+}
+
+void hpte_lend(struct region *r, uint64_t page, unsigned owner)
+{
+	uint64_t entry = hpte_read(r, page);
+
+	bug_on(!hpte_is_usable(entry) || !(entry & HPTE_WRITE));
+	hpte_set(r, page,
+		 (entry & (HPTE_FN_MASK | HPTE_WRITE)) | HPTE_EXCL |
+			 (uint64_t)owner << HPTE_OWNER_SHIFT);
+}
+
+void hpte_reclaim(struct region *r, uint64_t page)
+{
+	uint64_t entry = hpte_read(r, page);
+
+	bug_on(!(entry & HPTE_EXCL));
+	hpte_set(r, page, (entry & (HPTE_FN_MASK | HPTE_WRITE)) | HPTE_PRESENT);
+}
+
+/* [page, end) have the rights @prot now. */
+static void protect_run(struct region *r, uint64_t page, uint64_t end, unsigned prot)
+{
+	bool none = !(prot & HOSTMM_PROT_READ);
+
+	if (!(prot & HOSTMM_PROT_WRITE))
+		hpte_wrprotect(r, page, end);
+	if (none)
+		hpte_hide(r, page, end);
+	for (uint64_t i = page; i < end; i++) {
+		uint64_t entry = hpte_read(r, i);
+
+		if (hpte_has_frame(entry))
+			hpte_set(r, i, none ? entry | HPTE_NONE : entry & ~HPTE_NONE);
+	}
+	if (none)
+		hpte_tell_tlbs(r, page, end);
+}
+
+void hpte_protect(struct region *r, uint64_t page, uint64_t end)
+{
+	for (uint64_t n; page < end; page += n) {
+		unsigned prot = region_prot(r, page);
+
+		for (n = 1; page + n < end && region_prot(r, page + n) == prot; n++)
+			;
+		protect_run(r, page, page + n, prot);
+	}
 }
 
 void hpte_share(struct region *r, uint64_t page, fn_t fn)
 {
 	pool_get(r->pool, fn);
 	hpte_set(r, page, HPTE_BUSY);
-	hpte_set(r, page, fn << PAGE_SHIFT | HPTE_PRESENT);
+	hpte_set(r, page, present(r, page, fn, false));
 }

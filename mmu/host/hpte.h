@@ -4,15 +4,20 @@
  * Owns the entries and, with them, what the host view shows: this file's functions are their only writers.
  * The operations of the host mm call. Brackets are the caller's; inside them this file tells who caches entries (A20).
  *
- *	63           52 51                                12 11    4  3    2    1    0
- *	+--------------+------------------------------------+-----+----+----+----+---+
- *	|      0       |              frame                 |  0  |view|busy| W  | P |
- *	+--------------+------------------------------------+-----+----+----+----+---+
+ *	63       58 57  52 51                            12 11     7   6    5    4    3    2    1   0
+ *	+----------+------+--------------------------------+--------+----+----+----+----+----+---+---+
+ *	|    0     |owner |             frame              |   0    |excl|dev |none|view|busy| W | P |
+ *	+----------+------+--------------------------------+--------+----+----+----+----+----+---+---+
  *
  *	P	the page has a frame, and the entry holds one reference on it and counts as one of its maps
  *	W	a store needs no fault of the primary; only while no other entry has the frame
  *	busy	a page-in is under way (then P is clear); wait on the chunk's condition
  *	view	the host view may show the page
+ *	none	present, but the page's rights let nobody use it (mprotect(PROT_NONE))
+ *	dev	not present: the frame belongs to the device @owner, which alone may use it (with W for stores)
+ *	excl	not present: the device @owner uses the frame, which is the page's own, alone for a time; W is set
+ *
+ * P, dev and excl exclude each other; each comes with a frame, a reference and a map.
  *
  * What the view shows is never more than the entry says; it may be less, and is filled on demand.
  */
@@ -23,15 +28,22 @@
 #include "mmu/host/hostmm.h"
 #include "mmu/host/view.h"
 
-#define HPTE_PRESENT (1UL << 0)
-#define HPTE_WRITE   (1UL << 1)
-#define HPTE_BUSY    (1UL << 2)
-#define HPTE_VIEW    (1UL << 3)
-#define HPTE_FN_MASK 0x000ffffffffff000UL
+#define HPTE_PRESENT	 (1UL << 0)
+#define HPTE_WRITE	 (1UL << 1)
+#define HPTE_BUSY	 (1UL << 2)
+#define HPTE_VIEW	 (1UL << 3)
+#define HPTE_NONE	 (1UL << 4)
+#define HPTE_DEVICE	 (1UL << 5)
+#define HPTE_EXCL	 (1UL << 6)
+#define HPTE_FN_MASK	 0x000ffffffffff000UL
+
+#define HPTE_OWNER_SHIFT 52
+#define HPTE_OWNERS	 64u /* owner 0 is nobody */
+#define HPTE_AWAY	 (HPTE_DEVICE | HPTE_EXCL)
 
 /* Entries are locked by chunks of 512 pages, as the kernel locks page tables; chunks share locks by hash. */
-#define CHUNK_PAGES  512UL
-#define CHUNK_LOCKS  64u
+#define CHUNK_PAGES	 512UL
+#define CHUNK_LOCKS	 64u
 
 struct chunk_lock {
 	struct lock lock;
@@ -45,12 +57,15 @@ struct chunk_lock {
  *	c	the chunk lock of the page
  */
 struct region {
-	struct region *next;	       /* [m] by address */
-	struct hostmm *mm;	       /* [I] */
-	struct pool *pool;	       /* [I] */
-	hva_t start, end;	       /* [I] the host view, bytes */
-	fn_t home;		       /* [I] page i's home frame is home + i */
-	unsigned prot;		       /* [I] HOSTMM_PROT_* */
+	struct region *next; /* [m] by address */
+	struct hostmm *mm;   /* [I] */
+	struct pool *pool;   /* [I] */
+	hva_t start, end;    /* [I] the host view, bytes */
+	fn_t home;	     /* [I] page i's home frame is home + i */
+	unsigned prot;	     /* [I] HOSTMM_PROT_*: of pages that hostmm_protect() has not met */
+	unsigned may;	     /* [m] the union of all rights that pages have had */
+	uint8_t *prots;	     /* [m] per page: 0, or 1 + its rights; sparse; NULL: all 0 */
+	uint64_t limit;	     /* [m] pages from here on are truncated: nobody has rights to them */
 	const struct pager_ops *pager; /* [I] NULL: zeros */
 	void *pager_ctx;	       /* [I] */
 	struct view *view;	       /* [I] */
@@ -63,6 +78,30 @@ struct region {
 static inline uint64_t region_pages(const struct region *r)
 {
 	return (r->end - r->start) >> PAGE_SHIFT;
+}
+
+/* The rights to @page: HOSTMM_PROT_*, 0 for nobody. mmap_lock held. */
+static inline unsigned region_prot(const struct region *r, uint64_t page)
+{
+	if (page >= r->limit)
+		return 0;
+	return r->prots && r->prots[page] ? r->prots[page] - 1u : r->prot;
+}
+
+static inline bool hpte_has_frame(uint64_t hpte)
+{
+	return hpte & (HPTE_PRESENT | HPTE_AWAY);
+}
+
+/* Is it present, for everybody? */
+static inline bool hpte_is_usable(uint64_t hpte)
+{
+	return (hpte & (HPTE_PRESENT | HPTE_NONE)) == HPTE_PRESENT;
+}
+
+static inline unsigned hpte_owner(uint64_t hpte)
+{
+	return hpte >> HPTE_OWNER_SHIFT & (HPTE_OWNERS - 1);
 }
 
 static inline fn_t hpte_fn(uint64_t hpte)
@@ -86,10 +125,11 @@ static inline uint64_t chunk_end(uint64_t page, uint64_t end)
 /*
  * hpte_get - the entry of @page with P set, and W if @write; pages in (together with absent pages that follow, before
  * @ahead_end) or lifts write protection as needed. Drops the chunk lock meanwhile. *@hpte; HPTE_SHARED for a store to
- * a page that shares its frame (cow_get() goes on from there); -EFAULT for a store to a region that forbids it; or the
- * errno of page-in.
+ * a page that shares its frame, HPTE_TAKEN for a page that a device has (cow_get() goes on from there); -EFAULT against
+ * the rights to the page; or the errno of page-in.
  */
 #define HPTE_SHARED 1
+#define HPTE_TAKEN  2
 int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
 
 /*
@@ -107,22 +147,44 @@ void hpte_hide(struct region *r, uint64_t page, uint64_t end);
 /* hpte_wrprotect - clear W in [page, end) and in the view. Returns how many entries had it. */
 uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end);
 
+/* hpte_protect - let [page, end) follow the rights to them, which have changed (region_prot()). Inside a bracket, if some
+ * lose rights. */
+void hpte_protect(struct region *r, uint64_t page, uint64_t end);
+
 /* hpte_clear - hide [page, end), clear the entries, tell TLBs, drop the references. None is busy. */
 void hpte_clear(struct region *r, uint64_t page, uint64_t end);
 
 /*
- * hpte_take - clear the entry of @page, which is present and hidden; its old frame and the reference on it are the
+ * hpte_take - clear the entry of @page, which has a frame and is hidden; its old frame and the reference on it are the
  * caller's. hpte_give - let the page, which has just been taken, have @fn and the caller's reference on it. Between
- * the two the chunk lock stays held, and subscribers are told.
+ * the two the chunk lock stays held, and subscribers are told. hpte_give_device - the same for the device @owner alone.
  */
 fn_t hpte_take(struct region *r, uint64_t page);
 void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable);
+void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, unsigned owner);
+
+/*
+ * hpte_lend - let device @owner alone use the frame of @page, which has W and is hidden. hpte_reclaim - let all use it
+ * again. Inside a bracket.
+ */
+void hpte_lend(struct region *r, uint64_t page, unsigned owner);
+void hpte_reclaim(struct region *r, uint64_t page);
 
 /* hpte_tell_tlbs - what has no tables of its own forgets [page, end). Inside the caller's bracket. */
 void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);
 
 /* hpte_share - let @page, which is empty, have frame @fn, which others have; takes a reference and a map of its own. */
 void hpte_share(struct region *r, uint64_t page, fn_t fn);
+
+/*
+ * hpte_set - the one writer of entries, for the files hpte*.c alone: checks the transition, counts maps, tells the linter.
+ */
+void hpte_set(struct region *r, uint64_t page, uint64_t new);
+
+static inline uint64_t hpte_read(struct region *r, uint64_t page)
+{
+	return sync_load(&r->hpte[page]);
+}
 
 /* hpte_is_shared - has another entry the frame of @page, which is present? If not, that stays so. */
 bool hpte_is_shared(struct region *r, uint64_t page);

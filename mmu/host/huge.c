@@ -4,7 +4,7 @@
 
 static bool is_next(uint64_t hpte, uint64_t first, uint64_t i)
 {
-	uint64_t bits = HPTE_PRESENT | HPTE_WRITE;
+	uint64_t bits = HPTE_PRESENT | HPTE_NONE | HPTE_WRITE;
 
 	return (hpte & bits) == (first & bits) && hpte_fn(hpte) == hpte_fn(first) + i;
 }
@@ -39,7 +39,7 @@ bool hostmm_huge(struct hostmm *mm, hva_t hva, uint64_t n, struct gup_page *firs
 	if (r && n && n <= (r->end - hva) >> PAGE_SHIFT) {
 		uint64_t page = region_page(r, hva), hpte = sync_load(&r->hpte[page]);
 
-		huge = (hpte & HPTE_PRESENT) && is_run(r, page, n, hpte);
+		huge = hpte_is_usable(hpte) && is_run(r, page, n, hpte);
 		if (huge)
 			*first = (struct gup_page){ .fn = hpte_fn(hpte),
 						    .writable = hpte & HPTE_WRITE };

@@ -5,33 +5,8 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-#include "mmu/base/sync.h"
 #include "mmu/base/trace.h"
-
-/*
- * Locks used to protect members:
- *	I	immutable after create
- *	r	repoint
- *	a	atomic
- */
-struct view {
-	struct pool *pool; /* [I] */
-	struct uffd *uffd; /* [I] */
-	char *base;	   /* [I] */
-	uint64_t npages;   /* [I] */
-	fn_t home;	   /* [I] */
-	uint32_t *away;	   /* [r] per page: 0 the VMA points home, else frame + 1; sparse */
-	_Atomic uint64_t
-		foreign; /* [a] written under r: pages with away set, or about to lose it */
-	_Atomic uint64_t repoints; /* [a] written under r */
-	atomic_bool shut;	   /* [r] */
-	struct lock repoint;
-};
-
-static void *page_addr(const struct view *view, uint64_t page)
-{
-	return view->base + (page << PAGE_SHIFT);
-}
+#include "mmu/host/view_priv.h"
 
 /* Where [@home, @home + @npages) is mapped: like frames, views of large pages begin where one may begin. */
 static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
@@ -110,6 +85,8 @@ void view_destroy(struct view *view)
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
 	munmap(view->away, view->npages * sizeof(*view->away));
+	if (view->access)
+		munmap(view->access, view->npages);
 	lock_fini(&view->repoint);
 	free(view);
 }
@@ -142,12 +119,12 @@ static bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
 {
 	while (n) {
-		int64_t done = uffd_continue(view->uffd, page_addr(view, page), n << PAGE_SHIFT,
+		int64_t done = uffd_continue(view->uffd, view_addr(view, page), n << PAGE_SHIFT,
 					     !writable);
 		int rc;
 
 		if (done == -EEXIST) {
-			rc = uffd_writeprotect(view->uffd, page_addr(view, page), PAGE_SIZE,
+			rc = uffd_writeprotect(view->uffd, view_addr(view, page), PAGE_SIZE,
 					       !writable);
 			if (rc)
 				return rc;
@@ -173,7 +150,7 @@ static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
 static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
 {
 	size_t len = n << PAGE_SHIFT;
-	void *at = page_addr(view, page);
+	void *at = view_addr(view, page);
 	int rc;
 
 	if (mprotect(at, len, PROT_READ))
@@ -181,9 +158,7 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
 	rc = fill(view, page, n, true);
 	if (!rc)
 		rc = uffd_writeprotect(view->uffd, at, len, true);
-	if (!rc && mprotect(at, len, PROT_READ | PROT_WRITE))
-		rc = -errno;
-	return rc;
+	return rc ? rc : view_open(view, page, n);
 }
 
 /*
@@ -206,7 +181,7 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
  */
 static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writable)
 {
-	void *at = page_addr(view, page);
+	void *at = view_addr(view, page);
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 	int rc = 0;
 
@@ -225,8 +200,8 @@ static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writab
 		return rc;
 	if (writable || view->uffd->has_continue_wp) {
 		rc = fill(view, page, 1, writable);
-		if (!rc && !writable && mprotect(at, PAGE_SIZE, PROT_READ | PROT_WRITE))
-			rc = -errno;
+		if (!rc && !writable)
+			rc = view_open(view, page, 1);
 	} else {
 		rc = fill_read_only(view, page, 1);
 	}
@@ -312,7 +287,7 @@ int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool wri
 
 	bug_on(!n || page + n > view->npages);
 	if (linear && is_simple(view, writable))
-		done = uffd_continue(view->uffd, page_addr(view, page), n << PAGE_SHIFT, !writable);
+		done = uffd_continue(view->uffd, view_addr(view, page), n << PAGE_SHIFT, !writable);
 	/* Still there, or not to be told: set its rights. */
 	return done > 0 ? (int)(done >> PAGE_SHIFT) : view_map(view, page, 1, fn, writable);
 }
@@ -322,12 +297,12 @@ int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 	int rc;
 
 	bug_on(!n || page + n > view->npages);
-	rc = uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+	rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, false);
 	if (!rc)
 		return 0;
 	/* Another thread may be mapping the page, and its VMA be in the gap: ask again behind it. */
 	lock_acquire(&view->repoint);
-	rc = uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, false);
+	rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, false);
 	lock_release(&view->repoint);
 	return rc;
 }
@@ -335,7 +310,7 @@ int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);
-	if (uffd_writeprotect(view->uffd, page_addr(view, page), n << PAGE_SHIFT, true))
+	if (uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true))
 		view_zap(view, page,
 			 n); /* more than asked for: the next access of any kind faults */
 }
@@ -345,7 +320,7 @@ void view_zap(struct view *view, uint64_t page, uint64_t n)
 	int tries = 0;
 
 	bug_on(!n || page + n > view->npages);
-	while (madvise(page_addr(view, page), n << PAGE_SHIFT, MADV_DONTNEED))
+	while (madvise(view_addr(view, page), n << PAGE_SHIFT, MADV_DONTNEED))
 		bug_on((errno != EAGAIN && errno != EINTR) || ++tries > 1000);
 }
 
@@ -353,7 +328,7 @@ void view_wake(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);
 	/* EAGAIN and the like cannot happen to a wake; a dead descriptor has woken everybody. */
-	(void)uffd_wake(view->uffd, page_addr(view, page), n << PAGE_SHIFT);
+	(void)uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 }
 
 void view_shut(struct view *view)

@@ -57,6 +57,14 @@ int view_make_writable(struct view *view, uint64_t page, uint64_t n);
 void view_wrprotect(struct view *view, uint64_t page, uint64_t n);
 void view_zap(struct view *view, uint64_t page, uint64_t n);
 
+/*
+ * view_protect - let accesses to pages [page, page + n) that @access (PROT_READ and PROT_WRITE, or PROT_NONE) does not name
+ * fail at once (SIGSEGV, or EFAULT from a system call) instead of being asked for. The pages must not be mapped with more
+ * meanwhile. 0, or the errno of mmap or mprotect (-ENOMEM: out of VMAs), and everything as before.
+ * Kernel: mprotect().
+ */
+int view_protect(struct view *view, uint64_t page, uint64_t n, unsigned access);
+
 /* view_wake - let threads that wait on the pages try again. */
 void view_wake(struct view *view, uint64_t page, uint64_t n);
 

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Which accesses to a view may ask at all: the rights of its VMAs. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "mmu/host/view_priv.h"
+
+static unsigned access_of(const struct view *view, uint64_t page)
+{
+	return view->access && view->access[page] ? view->access[page] - 1u
+						  : PROT_READ | PROT_WRITE;
+}
+
+int view_open(struct view *view, uint64_t page, uint64_t n)
+{
+	int rc = 0;
+
+	lock_assert_held(&view->repoint);
+	for (uint64_t run, end = page + n; page < end; page += run) {
+		unsigned access = access_of(view, page);
+
+		for (run = 1; page + run < end && access_of(view, page + run) == access; run++)
+			;
+		if (mprotect(view_addr(view, page), run << PAGE_SHIFT, (int)access))
+			rc = rc ?: -errno; /* the rest all the same: this may be the way back */
+	}
+	return rc;
+}
+
+static int need_access(struct view *view)
+{
+	if (view->access)
+		return 0;
+	view->access = mmap(NULL, view->npages, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (view->access != MAP_FAILED)
+		return 0;
+	view->access = NULL;
+	return -errno;
+}
+
+/*
+ * mprotect() of several VMAs may fail in the middle. The way back splits none that is not split already, so it works
+ * where the way there did not. If it fails all the same, accesses fail that need not: never the other way round, since
+ * who protects takes from the entries of the view what it gives up, and gives only what its own entries allow.
+ */
+int view_protect(struct view *view, uint64_t page, uint64_t n, unsigned access)
+{
+	int rc;
+
+	bug_on(!n || page + n > view->npages);
+	lock_acquire(&view->repoint);
+	rc = need_access(view);
+	if (!rc && !sync_load(&view->shut) &&
+	    mprotect(view_addr(view, page), n << PAGE_SHIFT, (int)access)) {
+		rc = -errno;
+		(void)view_open(view, page, n);
+	}
+	if (!rc && access == (PROT_READ | PROT_WRITE))
+		memset(view->access + page, 0, n);
+	else if (!rc)
+		memset(view->access + page, (int)access + 1, n);
+	lock_release(&view->repoint);
+	return rc;
+}
