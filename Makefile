@@ -77,7 +77,7 @@ RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
-	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/around.h mmu/shadow/zap.h
+	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
 LIB   := $(B)/libumbra.a

@@ -85,7 +85,9 @@ bool device_shadow_walk(struct device *dev, uint64_t page, bool write)
 
 	if (page >= 1UL << SPTE_GFN_BITS)
 		return false;
-	spte = ept_peek(&dev->shadow->ept, page);
+	sync_rcu_read_lock();
+	spte = ept_peek(&dev->shadow->ept, page, NULL);
+	sync_rcu_read_unlock();
 	if (!spte_is_present(spte) || (write && !spte_is_writable(spte)))
 		return false;
 	device_fill(dev, page, spte_fn(spte), spte_is_writable(spte));

@@ -1,63 +1,37 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
+/* The writer of entries, tables as memory, and who looks up and installs. */
 #include "mmu/shadow/ept.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "mmu/base/mutant.h"
-#include "mmu/base/sync.h"
+#include "mmu/shadow/ept_priv.h"
 
-struct ept_page {
-	_Atomic uint64_t spte[SPTE_PER_TABLE];
-};
-
-static_assert(sizeof(struct ept_page) == PAGE_SIZE, "a table is one page");
-
-/* A position in the table: which entry of which level covers gfn. Kernel: struct tdp_iter, cut to what is used. */
-struct ept_iter {
-	gfn_t gfn, end;
-	int level;
-	uint64_t spte;				 /* the entry as iter_down() last saw it */
-	struct ept_page *table[SPTE_LEVELS + 1]; /* [level] whose entries have that level */
-};
-
-bool spte_check_change(uint64_t old, uint64_t new, int level)
+static void tell_dirtied(struct ept_tally *tally)
 {
-	uint64_t w = new &SPTE_WRITE, mw = new &SPTE_MMU_WRITABLE, hw = new &SPTE_HOST_WRITABLE;
+	const struct ept_opts *opts = &tally->ept->opts;
 
-	if (!spte_is_present(new)) {
-		if (new == SPTE_FROZEN)
-			return spte_is_present(old);
-		return new == SPTE_NONE &&old != SPTE_NONE;
-	}
-	if (old == SPTE_FROZEN)
-		return false;
-	if (spte_is_leaf(new, level)) {
-		if ((w && !mw) || (mw && !hw) || !(new &SPTE_READ))
-			return false;
-		if (!spte_is_present(old))
-			return true;
-		return spte_is_leaf(old, level) && spte_fn(old) == spte_fn(new) &&
-		       !((old ^ new) & SPTE_LARGE);
-	}
-	return !spte_is_present(old);
+	if (tally->dirty < tally->dirty_end && opts->dirtied)
+		opts->dirtied(opts->ctx, tally->dirty, tally->dirty_end - tally->dirty);
 }
 
-static uint64_t spte_read(_Atomic uint64_t *sptep)
+void tally_dirty(struct ept_tally *tally, gfn_t gfn, uint64_t npages)
 {
-	return sync_load_acquire(sptep);
+	if (gfn != tally->dirty_end || tally->dirty == tally->dirty_end) {
+		tell_dirtied(tally);
+		tally->dirty = gfn;
+	}
+	tally->dirty_end = gfn + npages;
 }
 
-/* Where every change of an entry passes; accounts for it. */
-static void handle_changed_spte(struct ept *ept, uint64_t old, uint64_t new, int level)
+void tally_end(struct ept_tally *tally)
 {
-	bool was = spte_is_leaf(old, level), is = spte_is_leaf(new, level);
-
-	bug_on(!spte_check_change(old, new, level));
-	if (was != is)
-		atomic_fetch_add_explicit(&ept->leaves, is ? 1 : (uint64_t)-1,
-					  memory_order_relaxed);
+	for (int level = SPTE_LEVEL_4K; level <= SPTE_LEVEL_1G; level++)
+		if (tally->leaves[level])
+			atomic_fetch_add_explicit(&tally->ept->leaves[level], tally->leaves[level],
+						  memory_order_relaxed);
+	tell_dirtied(tally);
 }
 
 /* M16: whoever writes between the two is overwritten. */
@@ -69,55 +43,92 @@ static bool load_and_store(_Atomic uint64_t *sptep, uint64_t old, uint64_t new)
 	return true;
 }
 
-/* Beside other installers. */
-static bool spte_cas(struct ept *ept, _Atomic uint64_t *sptep, uint64_t old, uint64_t new,
-		     int level)
+bool spte_cas(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint64_t old,
+	      uint64_t new, int level)
 {
-	if (old == SPTE_FROZEN ||
-	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &old, new)))
+	uint64_t seen = old;
+
+	/* Release: pairs with spte_read() of walkers, which then find a new table filled. */
+	if (spte_is_frozen(old) ||
+	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &seen, new)))
 		return false;
-	handle_changed_spte(ept, old, new, level);
+	handle_changed_spte(tally, gfn, old, new, level);
 	return true;
 }
 
-/* Alone with the table; an exchange all the same, since A and D change under no lock (M16). */
-static uint64_t spte_write_excl(struct ept *ept, _Atomic uint64_t *sptep, uint64_t new, int level)
+uint64_t spte_freeze(_Atomic uint64_t *sptep)
 {
-	uint64_t old = mutant(16) ? sync_load(sptep) : sync_exchange(sptep, new);
+	uint64_t old;
 
-	if (mutant(16))
-		sync_store(sptep, new);
-	handle_changed_spte(ept, old, new, level);
+	do
+		old = sync_exchange(sptep, SPTE_FROZEN);
+	while (spte_is_frozen(old));
 	return old;
 }
 
-static struct ept_page *spte_child(uint64_t spte)
+static void *page_alloc(struct ept *ept, size_t size)
 {
-	return (struct ept_page *)(uintptr_t)(spte & SPTE_ADDR_MASK);
-}
+	void *page = aligned_alloc(PAGE_SIZE, size);
 
-static struct ept_page *table_alloc(struct ept *ept)
-{
-	struct ept_page *table = aligned_alloc(PAGE_SIZE, sizeof(*table));
-
-	if (table) {
-		memset(table, 0, sizeof(*table));
+	if (page) {
+		memset(page, 0, size);
 		atomic_fetch_add_explicit(&ept->table_pages, 1, memory_order_relaxed);
 	}
-	return table;
+	return page;
 }
 
-static void table_free(struct ept *ept, struct ept_page *table)
+struct ept_page *table_alloc(struct ept *ept)
+{
+	return page_alloc(ept, sizeof(struct ept_page));
+}
+
+struct ept_page *ept_root_alloc(struct ept *ept)
+{
+	return page_alloc(ept, sizeof(struct ept_root));
+}
+
+void table_free(struct ept *ept, struct ept_page *table)
 {
 	free(table);
 	atomic_fetch_sub_explicit(&ept->table_pages, 1, memory_order_relaxed);
 }
 
-int ept_init(struct ept *ept)
+/* A stack without a lock: only ept_reap() takes off, and takes all. The link lies in a frozen entry. */
+void table_is_dead(struct ept *ept, struct ept_page *table)
 {
-	atomic_init(&ept->table_pages, 0);
-	atomic_init(&ept->leaves, 0);
-	ept->root = table_alloc(ept);
+	uint64_t head = sync_load(&ept->dead);
+
+	do
+		sync_store(&table->spte[0], SPTE_FROZEN | head);
+	while (!sync_cas(&ept->dead, &head, (uint64_t)(uintptr_t)table));
+}
+
+static void free_dead(struct ept *ept, uint64_t head)
+{
+	while (head) {
+		struct ept_page *table = (struct ept_page *)(uintptr_t)head;
+
+		head = sync_load(&table->spte[0]) & SPTE_ADDR_MASK;
+		table_free(ept, table);
+	}
+}
+
+void ept_reap(struct ept *ept)
+{
+	uint64_t head;
+
+	if (!sync_load(&ept->dead))
+		return;
+	head = sync_exchange(&ept->dead, 0);
+	sync_rcu_wait();
+	free_dead(ept, head);
+}
+
+int ept_init(struct ept *ept, const struct ept_opts *opts)
+{
+	*ept = (struct ept){ .opts = opts ? *opts : (struct ept_opts){ .ad = true } };
+	lock_init(&ept->roots_lock);
+	atomic_init(&ept->root, ept_root_alloc(ept));
 	return ept->root ? 0 : -ENOMEM;
 }
 
@@ -135,181 +146,131 @@ static void free_tree(struct ept *ept, struct ept_page *table, int level)
 
 void ept_fini(struct ept *ept)
 {
-	free_tree(ept, ept->root, SPTE_LEVELS);
-	ept->root = NULL;
+	struct ept_root *root = root_first_invalid(ept);
+
+	while (root) {
+		struct ept_root *next = sync_load(&root->next);
+
+		free_tree(ept, &root->page, SPTE_LEVELS);
+		root = next;
+	}
+	free_tree(ept, root_current(ept), SPTE_LEVELS);
+	free_dead(ept, sync_exchange(&ept->dead, 0));
+	lock_fini(&ept->roots_lock);
+	atomic_init(&ept->root, NULL);
 }
 
-/* Step 1: stand on the first entry of the root that covers @gfn. */
-static void iter_start(struct ept_iter *it, struct ept *ept, gfn_t gfn, gfn_t end)
+uint64_t ept_count_leaves(struct ept *ept)
 {
-	bug_on(end > 1UL << SPTE_GFN_BITS);
-	*it = (struct ept_iter){ .gfn = gfn, .end = end, .level = SPTE_LEVELS };
-	it->table[SPTE_LEVELS] = ept->root;
+	return sync_load(&ept->leaves[SPTE_LEVEL_4K]) + sync_load(&ept->leaves[SPTE_LEVEL_2M]) +
+	       sync_load(&ept->leaves[SPTE_LEVEL_1G]);
 }
 
-static _Atomic uint64_t *iter_entry(struct ept_iter *it)
+struct ept_page *ept_root(struct ept *ept)
 {
-	return &it->table[it->level]->spte[spte_index(it->gfn, it->level)];
+	return root_current(ept);
 }
 
-/* Step 2: descend through a present table entry. False at a leaf, at nothing, or at the bottom. */
-static bool iter_down(struct ept_iter *it)
-{
-	it->spte = spte_read(iter_entry(it));
-	if (it->level == SPTE_LEVEL_4K || !spte_is_present(it->spte) ||
-	    spte_is_leaf(it->spte, it->level))
-		return false;
-	it->level--;
-	it->table[it->level] = spte_child(it->spte);
-	return true;
-}
-
-/* Step 3: on to the next entry, up as far as tables end here. False when the range is done. */
-static bool iter_next(struct ept_iter *it)
-{
-	it->gfn = (it->gfn & ~(spte_level_pages(it->level) - 1)) + spte_level_pages(it->level);
-	if (it->gfn >= it->end)
-		return false;
-	while (it->level < SPTE_LEVELS && spte_index(it->gfn, it->level) == 0)
-		it->level++;
-	return true;
-}
-
-uint64_t ept_peek(struct ept *ept, gfn_t gfn)
+uint64_t ept_peek(struct ept *ept, gfn_t gfn, int *level)
 {
 	struct ept_iter it;
 
-	iter_start(&it, ept, gfn, gfn + 1);
+	iter_start(&it, root_current(ept), gfn, gfn + 1, SPTE_LEVEL_4K);
 	while (iter_down(&it))
 		;
-	return spte_is_leaf(it.spte, it.level) ? it.spte : SPTE_NONE;
+	if (level)
+		*level = it.level;
+	return iter_on_leaf(&it) ? it.spte : SPTE_NONE;
+}
+
+int ept_hole_level(struct ept *ept, struct ept_page *root, gfn_t gfn)
+{
+	struct ept_iter it;
+
+	(void)ept;
+	iter_start(&it, root, gfn, gfn + 1, SPTE_LEVEL_4K);
+	while (iter_down(&it))
+		;
+	if (it.spte != SPTE_NONE)
+		return 0;
+	return it.level < SPTE_LEVEL_1G ? it.level : SPTE_LEVEL_1G;
 }
 
 /* Link a new table under the entry, unless another installer has just done so. */
-static int link_table(struct ept *ept, struct ept_iter *it)
+static int link_table(struct ept_tally *tally, const struct ept_iter *it)
 {
-	struct ept_page *table = table_alloc(ept);
+	struct ept_page *table = table_alloc(tally->ept);
 
 	if (!table)
 		return -ENOMEM;
-	/* Release: pairs with spte_read() of walkers, which then find the new table zeroed. */
-	if (!spte_cas(ept, iter_entry(it), SPTE_NONE, spte_make_table(table), it->level))
-		table_free(ept, table);
+	if (!spte_cas(tally, iter_entry(it), it->gfn, SPTE_NONE, spte_make_table(table), it->level))
+		table_free(tally->ept, table);
 	return 0;
 }
 
-int ept_populate(struct ept *ept, gfn_t gfn, gfn_t end)
+int ept_populate(struct ept *ept, struct ept_page *root, gfn_t gfn, gfn_t end, int level)
 {
-	while (gfn < end) {
-		struct ept_iter it;
+	struct ept_tally tally;
+	struct ept_iter it;
+	int rc = 0;
 
-		iter_start(&it, ept, gfn, end);
-		while (it.level > SPTE_LEVEL_4K) {
-			int rc = iter_down(&it) ? 0 : link_table(ept, &it);
-
+	if (gfn >= end)
+		return 0;
+	tally_start(&tally, ept);
+	iter_start(&it, root, gfn, end, level + 1);
+	for (;;) {
+		while (iter_down(&it))
+			;
+		if (it.spte == SPTE_NONE) {
+			rc = link_table(&tally, &it);
 			if (rc)
-				return rc;
-		}
-		gfn = (gfn | (SPTE_PER_TABLE - 1)) + 1;
+				break;
+		} else if (!iter_next(&it))
+			break;
 	}
-	return 0;
+	tally_end(&tally);
+	return rc;
 }
 
-bool ept_install(struct ept *ept, gfn_t gfn, uint64_t old, uint64_t new)
+bool ept_install(struct ept *ept, struct ept_page *root, gfn_t gfn, int level, uint64_t old,
+		 uint64_t new)
 {
+	struct ept_tally tally;
 	struct ept_iter it;
+	bool done;
 
-	iter_start(&it, ept, gfn, gfn + 1);
+	iter_start(&it, root, gfn, gfn + 1, level);
 	while (iter_down(&it))
 		;
-	bug_on(it.level != SPTE_LEVEL_4K);
-	return spte_cas(ept, iter_entry(&it), old, new, it.level);
-}
-
-struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
-{
-	struct ept_span span = { .start = 0 };
-	struct ept_iter it;
-
-	if (gfn >= end)
-		return span;
-	iter_start(&it, ept, gfn, end);
-	do {
-		while (iter_down(&it))
-			;
-		/* Read once: what was nothing may be a table now, linked by ept_populate() under no lock. */
-		if (!spte_is_present(it.spte))
-			continue;
-		spte_write_excl(ept, iter_entry(&it), SPTE_NONE, it.level);
-		if (!span.count++ || mutant(15))
-			span.start = it.gfn;
-		span.end = it.gfn + spte_level_pages(it.level);
-	} while (iter_next(&it));
-	return span;
-}
-
-struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end)
-{
-	const uint64_t rights = SPTE_WRITE | SPTE_MMU_WRITABLE | SPTE_HOST_WRITABLE;
-	struct ept_span span = { .start = 0 };
-	struct ept_iter it;
-
-	if (gfn >= end)
-		return span;
-	iter_start(&it, ept, gfn, end);
-	do {
-		while (iter_down(&it))
-			;
-		if (!spte_is_leaf(it.spte, it.level) || !(it.spte & rights))
-			continue;
-		/* Only A and D can change meanwhile. */
-		while (!spte_cas(ept, iter_entry(&it), it.spte, it.spte & ~rights, it.level))
-			it.spte = spte_read(iter_entry(&it));
-		if (!span.count++)
-			span.start = it.gfn;
-		span.end = it.gfn + spte_level_pages(it.level);
-	} while (iter_next(&it));
-	return span;
-}
-
-bool ept_repoint_begin(struct ept *ept, gfn_t gfn)
-{
-	struct ept_iter it;
-
-	iter_start(&it, ept, gfn, gfn + 1);
-	while (iter_down(&it))
-		;
-	if (it.level != SPTE_LEVEL_4K || !spte_is_leaf(it.spte, it.level))
+	if (it.level != level || it.spte != old)
 		return false;
-	spte_write_excl(ept, iter_entry(&it), SPTE_FROZEN, it.level);
-	return true;
+	bug_on(!spte_is_leaf(new, level));
+	tally_start(&tally, ept);
+	done = spte_cas(&tally, iter_entry(&it), gfn, old, new, level);
+	tally_end(&tally);
+	return done;
 }
 
-void ept_repoint_end(struct ept *ept, gfn_t gfn, fn_t fn)
+uint64_t ept_install_run(struct ept *ept, struct ept_page *root, gfn_t gfn, uint64_t n,
+			 uint64_t leaf)
 {
-	uint64_t new = spte_make_leaf(fn, false);
+	struct ept_tally tally;
 	struct ept_iter it;
+	uint64_t done = 0;
 
-	iter_start(&it, ept, gfn, gfn + 1);
-	while (iter_down(&it))
-		;
-	bug_on(it.spte != SPTE_FROZEN || !spte_check_repoint(new));
-	bug_on(sync_exchange(iter_entry(&it), new) != SPTE_FROZEN);
-	atomic_fetch_add_explicit(&ept->leaves, 1, memory_order_relaxed);
-}
-
-void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
-		  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte), void *ctx)
-{
-	struct ept_iter it;
-
-	if (gfn >= end)
-		return;
-	iter_start(&it, ept, gfn, end);
+	if (!n)
+		return 0;
+	tally_start(&tally, ept);
+	iter_start(&it, root, gfn, gfn + n, SPTE_LEVEL_4K);
 	do {
 		while (iter_down(&it))
 			;
-		if (spte_is_present(it.spte))
-			visit(ctx, it.gfn, it.spte);
+		if (it.level != SPTE_LEVEL_4K || it.spte != SPTE_NONE ||
+		    !spte_cas(&tally, iter_entry(&it), it.gfn, SPTE_NONE,
+			      leaf + (done << PAGE_SHIFT), it.level))
+			break;
+		done++;
 	} while (iter_next(&it));
+	tally_end(&tally);
+	return done;
 }

@@ -14,6 +14,7 @@ struct fault {
 	bool write;
 	bool alone; /* no pages around: neighbours that are being invalidated must not hold this one up */
 	uint64_t seq; /* the sequence before anything was looked at */
+	struct ept_page *root;
 	const struct memslot *slot;
 	struct around_block block;
 	struct gup_page page[SHADOW_AROUND_MAX]; /* of the block */
@@ -72,7 +73,8 @@ static int upgrade(struct shadow *sh, const struct fault *f, uint64_t old,
 		   const struct gup_page *page)
 {
 	bug_on(spte_fn(old) != page->fn || !page->writable);
-	if (!ept_install(&sh->ept, f->gfn, old, spte_make_leaf(page->fn, true)))
+	if (!ept_install(&sh->ept, f->root, f->gfn, SPTE_LEVEL_4K, old,
+			 ept_make_leaf(&sh->ept, page->fn, true, SPTE_LEVEL_4K)))
 		return SHADOW_SPURIOUS;
 	count(&sh->upgrades, 1);
 	trace_instant(kvm_tdp_mmu_spte_changed, f->gfn, 1, page->fn);
@@ -92,13 +94,14 @@ static int install(struct shadow *sh, const struct fault *f)
 
 		if (page->fn == FN_NONE)
 			continue;
-		old = ept_peek(&sh->ept, gfn);
+		old = ept_peek(&sh->ept, gfn, NULL);
 		if (spte_is_present(old)) {
 			if (gfn == f->gfn && f->write && !spte_is_writable(old))
 				result = rc = upgrade(sh, f, old, page);
 			continue;
 		}
-		if (!ept_install(&sh->ept, gfn, SPTE_NONE, spte_make_leaf(page->fn, writable)))
+		if (!ept_install(&sh->ept, f->root, gfn, SPTE_LEVEL_4K, SPTE_NONE,
+				 ept_make_leaf(&sh->ept, page->fn, writable, SPTE_LEVEL_4K)))
 			continue; /* the other installer maps it */
 		rc = extend_run(sh, f, &run, gfn, page->fn, writable);
 		if (gfn == f->gfn)
@@ -134,7 +137,7 @@ static int lookup(struct shadow *sh, struct fault *f)
 /* Does the leaf of @gfn go on where @spte, @distance pages away, left off? */
 static bool is_same_run(struct shadow *sh, gfn_t gfn, uint64_t spte, int64_t distance)
 {
-	uint64_t other = ept_peek(&sh->ept, gfn);
+	uint64_t other = ept_peek(&sh->ept, gfn, NULL);
 
 	return spte_is_present(other) && spte_fn(other) == spte_fn(spte) + (fn_t)distance &&
 	       spte_is_writable(other) == spte_is_writable(spte);
@@ -178,7 +181,7 @@ static int refresh(struct shadow *sh, struct fault *f)
 		return SHADOW_SPURIOUS;
 	/* For writing: nobody else is mapping the pages meanwhile, which may take several system calls. */
 	zap_begin(&z, sh);
-	spte = ept_peek(&sh->ept, f->gfn);
+	spte = ept_peek(&sh->ept, f->gfn, NULL);
 	if (spte_is_present(spte))
 		rc = sh->ops->restore(f->slot->backend, f->gfn - f->slot->gfn, 1, spte_fn(spte),
 				      spte_is_writable(spte));
@@ -201,6 +204,7 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	if (mutant(6))
 		f->seq = (uint64_t)(int32_t)f->seq;
 
+	f->root = ept_root(&sh->ept);
 	f->slot = memslots_find(slots_get(&sh->slots), f->gfn);
 	if (!f->slot || (mutant(171) && (f->slot->flags & MEMSLOT_INVALID)))
 		return -ENXIO;
@@ -211,7 +215,7 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	    (is_invalidating(sh, f->gfn, f->gfn + 1) && !mutant(8)))
 		return TRY_AGAIN;
 
-	spte = ept_peek(&sh->ept, f->gfn);
+	spte = ept_peek(&sh->ept, f->gfn, NULL);
 	if (spte_is_present(spte) && (!f->write || spte_is_writable(spte)))
 		return refresh(sh, f);
 	rc = lookup(sh, f);
@@ -220,7 +224,7 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	if (mutant(4))
 		f->seq = sync_load_acquire(&sh->invalidate_seq);
 
-	rc = ept_populate(&sh->ept, f->block.start, f->block.end);
+	rc = ept_populate(&sh->ept, f->root, f->block.start, f->block.end, SPTE_LEVEL_4K);
 	if (!rc) {
 		rwlock_read_acquire(&sh->mmu_lock);
 		rc = is_stale(sh, f) ? TRY_AGAIN : install(sh, f);

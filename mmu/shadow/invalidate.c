@@ -34,7 +34,7 @@ static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gf
 static void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
 	struct shadow *sh = z->sh;
-	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end);
+	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end, EPT_WP_HOST);
 
 	if (!span.count)
 		return;
@@ -137,12 +137,16 @@ static void repoint(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, 
 {
 	struct shadow *sh = z->sh;
 	uint64_t page = gfn - slot->gfn;
+	int rc;
 
 	if (!mmu_notifier_may_repoint(&sh->mn, addr)) {
 		zap_range(z, slot, gfn, gfn + 1);
 		return;
 	}
-	if (!ept_repoint_begin(&sh->ept, gfn))
+	rc = ept_repoint_begin(&sh->ept, gfn);
+	if (rc < 0)
+		zap_range(z, slot, gfn, gfn + 1);
+	if (rc <= 0)
 		return;
 	sh->ops->zap(slot->backend, page, 1);
 	ept_repoint_end(&sh->ept, gfn, fn);

@@ -23,7 +23,7 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	sh->ops = ops;
 	sh->backend_ctx = backend_ctx;
 	slots_init(&sh->slots);
-	rc = ept_init(&sh->ept);
+	rc = ept_init(&sh->ept, NULL);
 	if (rc) {
 		free(sh);
 		return rc;
@@ -124,7 +124,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.zapped = sh->zapped,
 		.flushes = sh->flushes,
 		.yields = sh->yields,
-		.leaves = sh->ept.leaves,
+		.leaves = ept_count_leaves(&sh->ept),
 		.table_pages = sh->ept.table_pages,
 	};
 }

@@ -44,13 +44,16 @@ UTEST(spte, knows_every_lawful_change)
 		{ none, rw, 1, true },
 		{ none, table, 2, true },
 		{ none, huge, 2, true },
+		{ none, huge, 1, false },
+		{ none, huge, 3, false },
+		{ none, huge, 4, false },
 		{ ro, rw, 1, true },
 		{ rw, ro, 1, true },
 		{ rw, rw & ~SPTE_ACCESSED, 1, true },
 		{ rw, none, 1, true },
 		{ rw, frozen, 1, true },
 		{ table, frozen, 2, true },
-		{ table, none, 2, true },
+		{ table, none, 2, false },
 		{ frozen, none, 2, true },
 		{ huge, none, 2, true },
 		/* M17: a present leaf never changes its frame. */
@@ -82,11 +85,11 @@ struct visit {
 	gfn_t first, last;
 };
 
-static void visit(void *ctx, gfn_t gfn, uint64_t spte)
+static void visit(void *ctx, gfn_t gfn, uint64_t spte, int level)
 {
 	struct visit *v = ctx;
 
-	check(spte_is_present(spte));
+	check(spte_is_present(spte) && level == SPTE_LEVEL_4K);
 	if (!v->count++)
 		v->first = gfn;
 	else
@@ -105,17 +108,19 @@ UTEST(ept, installs_finds_and_zaps)
 	struct ept_span span;
 	struct ept ept;
 
-	check_eq(ept_init(&ept), 0);
-	check_eq(ept_peek(&ept, 12345), SPTE_NONE);
+	check_eq(ept_init(&ept, NULL), 0);
+	check_eq(ept_peek(&ept, 12345, NULL), SPTE_NONE);
 	for (unsigned i = 0; i < n; i++) {
-		check_eq(ept_populate(&ept, at[i], at[i] + 1), 0);
-		check(ept_install(&ept, at[i], SPTE_NONE, spte_make_leaf(i, true)));
-		check(!ept_install(&ept, at[i], SPTE_NONE, spte_make_leaf(i, true)));
+		check_eq(ept_populate(&ept, ept_root(&ept), at[i], at[i] + 1, 1), 0);
+		check(ept_install(&ept, ept_root(&ept), at[i], 1, SPTE_NONE,
+				  spte_make_leaf(i, true)));
+		check(!ept_install(&ept, ept_root(&ept), at[i], 1, SPTE_NONE,
+				   spte_make_leaf(i, true)));
 	}
-	check_eq(ept.leaves, n);
+	check_eq(ept_count_leaves(&ept), n);
 	for (unsigned i = 0; i < n; i++)
-		check_eq(spte_fn(ept_peek(&ept, at[i])), i);
-	check_eq(ept_peek(&ept, 1), SPTE_NONE);
+		check_eq(spte_fn(ept_peek(&ept, at[i], NULL)), i);
+	check_eq(ept_peek(&ept, 1, NULL), SPTE_NONE);
 	ept_for_each(&ept, 0, 1UL << 36, visit, &v);
 	check(v.count == n && v.first == 0 && v.last == (1UL << 36) - 1);
 	v.count = 0;
@@ -130,7 +135,7 @@ UTEST(ept, installs_finds_and_zaps)
 	check(span.count == 3 && span.start == 511 && span.end == 1UL << 18);
 	span = ept_zap(&ept, 0, 1UL << 36);
 	check(span.count == n - 3 && span.start == 0 && span.end == 1UL << 36);
-	check_eq(ept.leaves, 0);
+	check_eq(ept_count_leaves(&ept), 0);
 	ept_fini(&ept);
 	check_eq(ept.table_pages, 0);
 }
@@ -140,19 +145,20 @@ UTEST(ept, changes_rights_in_place)
 	uint64_t ro = spte_make_leaf(3, false), rw = spte_make_leaf(3, true);
 	struct ept ept;
 
-	check_eq(ept_init(&ept), 0);
-	check_eq(ept_populate(&ept, 600, 601), 0);
-	check(ept_install(&ept, 600, SPTE_NONE, ro));
-	check(!ept_install(&ept, 600, rw, ro));
-	check(ept_install(&ept, 600, ro, rw));
-	check_eq(ept.leaves, 1);
+	check_eq(ept_init(&ept, NULL), 0);
+	check_eq(ept_populate(&ept, ept_root(&ept), 600, 601, 1), 0);
+	check(ept_install(&ept, ept_root(&ept), 600, 1, SPTE_NONE, ro));
+	check(!ept_install(&ept, ept_root(&ept), 600, 1, rw, ro));
+	check(ept_install(&ept, ept_root(&ept), 600, 1, ro, rw));
+	check_eq(ept_count_leaves(&ept), 1);
 	ept_zap(&ept, 600, 601);
 	ept_fini(&ept);
 }
 
 static void change_frame(void *arg)
 {
-	(void)ept_install(arg, 9, spte_make_leaf(3, false), spte_make_leaf(4, false));
+	(void)ept_install(arg, ept_root(arg), 9, 1, spte_make_leaf(3, false),
+			  spte_make_leaf(4, false));
 }
 
 static void fini_with_leaf(void *arg)
@@ -164,9 +170,9 @@ UTEST(ept, refuses_unlawful_changes)
 {
 	struct ept ept;
 
-	check_eq(ept_init(&ept), 0);
-	check_eq(ept_populate(&ept, 9, 10), 0);
-	check(ept_install(&ept, 9, SPTE_NONE, spte_make_leaf(3, false)));
+	check_eq(ept_init(&ept, NULL), 0);
+	check_eq(ept_populate(&ept, ept_root(&ept), 9, 10, 1), 0);
+	check(ept_install(&ept, ept_root(&ept), 9, 1, SPTE_NONE, spte_make_leaf(3, false)));
 	check_eq(test_signal_of(change_frame, &ept), SIGABRT);
 	check_eq(test_signal_of(fini_with_leaf, &ept), SIGABRT);
 	ept_zap(&ept, 9, 10);
@@ -180,8 +186,9 @@ static atomic_uint won;
 static void *install_all(void *arg)
 {
 	for (gfn_t gfn = 0; gfn < 1UL << 14; gfn += 7) {
-		expect(ept_populate(&shared, gfn, gfn + 1) == 0);
-		if (ept_install(&shared, gfn, SPTE_NONE, spte_make_leaf(gfn, false)))
+		expect(ept_populate(&shared, ept_root(&shared), gfn, gfn + 1, 1) == 0);
+		if (ept_install(&shared, ept_root(&shared), gfn, 1, SPTE_NONE,
+				spte_make_leaf(gfn, false)))
 			atomic_fetch_add(&won, 1);
 	}
 	return arg;
@@ -192,13 +199,13 @@ UTEST(ept, has_one_winner_a_leaf)
 	pthread_t t[3];
 	unsigned leaves = ((1u << 14) + 6) / 7;
 
-	check_eq(ept_init(&shared), 0);
+	check_eq(ept_init(&shared, NULL), 0);
 	for (int i = 0; i < 3; i++)
 		t[i] = rig_thread(install_all, NULL);
 	for (int i = 0; i < 3; i++)
 		rig_join(t[i]);
 	check_eq(won, leaves);
-	check_eq(shared.leaves, leaves);
+	check_eq(ept_count_leaves(&shared), leaves);
 	check_eq(ept_zap(&shared, 0, 1UL << 36).count, leaves);
 	ept_fini(&shared);
 }

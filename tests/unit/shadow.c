@@ -280,7 +280,7 @@ UTEST(shadow, an_open_bracket_is_noticed)
 	gate_open(&pager.gate);
 	while (!retries())
 		sched_yield();
-	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 511), SPTE_NONE);
+	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 511, NULL), SPTE_NONE);
 	gate_open(&first.end);
 	rig_join(o.changer);
 	check_eq((uint64_t)(uintptr_t)rig_join(o.fault), 511);
@@ -301,7 +301,7 @@ UTEST(shadow, an_open_bracket_of_a_neighbour_is_noticed)
 	gate_wait(&first.end);
 	gate_open(&pager.gate);
 	check_eq((uint64_t)(uintptr_t)rig_join(o.fault), 510);
-	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 511), SPTE_NONE);
+	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 511, NULL), SPTE_NONE);
 	gate_open(&first.end);
 	rig_join(o.changer);
 	overlap_end(&o);
@@ -480,7 +480,7 @@ UTEST(shadow, a_slot_goes_under_a_fault)
 	rig_join(remover);
 	check(rig_join(fault)); /* its load came before the removal */
 	check_eq(r.window_fatal, 0);
-	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3), SPTE_NONE);
+	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3, NULL), SPTE_NONE);
 	add_slot(NULL);
 	check(shadow_slot(r.shadow, RIG_GFN, &slot));
 	rig_store(rig_word(window_base(&slot), 3, 0), 3);
@@ -617,7 +617,7 @@ UTEST(shadow, a_backend_that_fails_closes_the_window)
 	rig_store(rig_word(r.guest, 20, 0), 1);
 	r.map_error = -ENOMEM;
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, true), -ENOMEM);
-	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3), SPTE_NONE);
+	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3, NULL), SPTE_NONE);
 	check_eq(r.window_fatal, 0);
 	check(!rig_try_load(rig_word(r.guest, 3, 0), &value));
 	rig_wait(&r.window_fatal);
@@ -648,15 +648,18 @@ UTEST(shadow, the_checker_finds_what_is_wrong)
 	up_with((struct rig_opts){ .pages = 16, .around = 1 });
 	rig_store(rig_word(r.guest, 3, 0), 3);
 	check_eq(shadow_check(r.shadow, ignore, &reports), 0);
-	check_eq(ept_populate(&r.shadow->ept, 0, 1), 0);
-	check(ept_install(&r.shadow->ept, 0, SPTE_NONE, spte_make_leaf(1, false)));
-	check(ept_install(&r.shadow->ept, RIG_GFN + 9, SPTE_NONE, spte_make_leaf(1, false)));
+	check_eq(ept_populate(&r.shadow->ept, ept_root(&r.shadow->ept), 0, 1, 1), 0);
+	check(ept_install(&r.shadow->ept, ept_root(&r.shadow->ept), 0, 1, SPTE_NONE,
+			  spte_make_leaf(1, false)));
+	check(ept_install(&r.shadow->ept, ept_root(&r.shadow->ept), RIG_GFN + 9, 1, SPTE_NONE,
+			  spte_make_leaf(1, false)));
 	check_eq(shadow_check(r.shadow, ignore, &reports), 2);
 	check_eq(reports, 2);
 	ept_zap(&r.shadow->ept, 0, 1);
 	ept_zap(&r.shadow->ept, RIG_GFN + 9, RIG_GFN + 10);
 	check_eq(ept_zap(&r.shadow->ept, RIG_GFN + 3, RIG_GFN + 4).count, 1);
-	check(ept_install(&r.shadow->ept, RIG_GFN + 3, SPTE_NONE, spte_make_leaf(40, true)));
+	check(ept_install(&r.shadow->ept, ept_root(&r.shadow->ept), RIG_GFN + 3, 1, SPTE_NONE,
+			  spte_make_leaf(40, true)));
 	check_eq(shadow_check(r.shadow, NULL, NULL), 1);
 	down();
 }

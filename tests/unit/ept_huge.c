@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Large leaves: zapped in part, split, collapsed; A and D through all of it. */
+#include "mmu/shadow/ept.h"
+
+#include <errno.h>
+
+#include "tests/test.h"
+
+#define PAGES_2M 512UL
+#define PAGES_1G (512UL * 512)
+
+static uint64_t dirtied_pages;
+
+static void dirtied(void *ctx, gfn_t gfn, uint64_t npages)
+{
+	(void)ctx;
+	(void)gfn;
+	dirtied_pages += npages;
+}
+
+static const struct ept_opts with_ad = { .ad = true, .dirtied = dirtied };
+static const struct ept_opts without_ad = { .ad = false, .dirtied = dirtied };
+
+static struct ept ept;
+
+static void up(const struct ept_opts *opts)
+{
+	dirtied_pages = 0;
+	check_eq(ept_init(&ept, opts), 0);
+}
+
+static void down(void)
+{
+	ept_zap(&ept, 0, 1UL << 36);
+	ept_reap(&ept);
+	ept_fini(&ept);
+	check_eq(ept.table_pages, 0);
+}
+
+static void install(gfn_t gfn, fn_t fn, bool writable, int level)
+{
+	check_eq(ept_populate(&ept, ept_root(&ept), gfn, gfn + 1, level), 0);
+	check(ept_install(&ept, ept_root(&ept), gfn, level, SPTE_NONE,
+			  ept_make_leaf(&ept, fn, writable, level)));
+}
+
+static uint64_t peek(gfn_t gfn, int level)
+{
+	int found;
+	uint64_t spte = ept_peek(&ept, gfn, &found);
+
+	check(!spte || found == level, "level %d", found);
+	return spte;
+}
+
+UTEST(ept_huge, leaves_of_each_size)
+{
+	int level;
+
+	up(&with_ad);
+	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 3);
+	install(0, PAGES_1G, true, 3);
+	install(PAGES_1G, PAGES_2M, false, 2);
+	install(PAGES_1G + PAGES_2M, 7, false, 1);
+	check_eq(ept_peek(&ept, 12345, &level), spte_make_sized(PAGES_1G, true, 3, true));
+	check_eq(level, 3);
+	check_eq(ept_peek(&ept, PAGES_1G + 511, &level), spte_make_sized(PAGES_2M, false, 2, true));
+	check_eq(level, 2);
+	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 0);
+	check_eq(ept_hole_level(&ept, ept_root(&ept), PAGES_1G + PAGES_2M + 1), 1);
+	check_eq(ept_hole_level(&ept, ept_root(&ept), PAGES_1G + 2 * PAGES_2M), 2);
+	check(ept.leaves[1] == 1 && ept.leaves[2] == 1 && ept.leaves[3] == 1);
+	/* No table leads below a large leaf. */
+	check_eq(ept_populate(&ept, ept_root(&ept), 0, PAGES_1G + 1, 1), 0);
+	check(!ept_install(&ept, ept_root(&ept), 3, 1, SPTE_NONE, spte_make_leaf(3, true)));
+	check_eq(ept_install_run(&ept, ept_root(&ept), 3, 1, spte_make_leaf(3, true)), 0);
+	down();
+}
+
+UTEST(ept_huge, zap_of_a_part_keeps_the_rest)
+{
+	struct ept_span span;
+
+	up(&with_ad);
+	install(0, PAGES_1G, true, 3);
+	span = ept_zap(&ept, PAGES_2M + 5, PAGES_2M + 8);
+	check(span.start == PAGES_2M + 5 && span.end == PAGES_2M + 8 && span.count == 3);
+	check_eq(dirtied_pages, 3);
+	check_eq(peek(PAGES_2M + 5, 1), SPTE_NONE);
+	check_eq(spte_fn(peek(PAGES_2M + 4, 1)), PAGES_1G + PAGES_2M + 4);
+	check_eq(peek(0, 2), spte_make_sized(PAGES_1G, true, 2, true));
+	check(ept.leaves[1] == 509 && ept.leaves[2] == 511 && !ept.leaves[3]);
+	span = ept_zap(&ept, 2 * PAGES_2M, 3 * PAGES_2M);
+	check(span.count == PAGES_2M && span.start == 2 * PAGES_2M);
+	check_eq(ept.leaves[2], 510);
+	down();
+}
+
+UTEST(ept_huge, split_and_collapse)
+{
+	uint64_t table_pages;
+
+	up(&with_ad);
+	install(PAGES_2M, PAGES_2M * 3, true, 2);
+	table_pages = ept.table_pages;
+	check_eq(ept_split(&ept, PAGES_2M + 9), 0);
+	check_eq(ept_split(&ept, PAGES_2M + 9), 0);
+	check_eq(ept.table_pages, table_pages + 1);
+	check_eq(peek(PAGES_2M + 9, 1), spte_make_leaf(PAGES_2M * 3 + 9, true));
+	check_eq(dirtied_pages, 0);
+	check(ept_collapse(&ept, PAGES_2M + 100, 2));
+	check(!ept_collapse(&ept, PAGES_2M + 100, 2));
+	check_eq(peek(PAGES_2M + 9, 2), spte_make_sized(PAGES_2M * 3, true, 2, true));
+	check_eq(dirtied_pages, 0);
+	check_eq(ept.table_pages, table_pages + 1);
+	ept_reap(&ept);
+	check_eq(ept.table_pages, table_pages);
+	check(ept.leaves[2] == 1 && !ept.leaves[1]);
+	down();
+	check_eq(dirtied_pages, PAGES_2M);
+}
+
+UTEST(ept_huge, without_a_and_d)
+{
+	struct ept_span span;
+
+	up(&without_ad);
+	install(0, 0, true, 2);
+	check_eq(spte_fn(ept_walk(&ept, 3, true, NULL)), 0);
+	check(ept_test_young(&ept, 1, 2));
+	span = ept_age(&ept, 1, 2);
+	check(span.start == 0 && span.end == PAGES_2M);
+	check_eq(dirtied_pages, PAGES_2M);
+	check(!ept_test_young(&ept, 0, PAGES_2M) && !ept_age(&ept, 0, PAGES_2M).count);
+	check(spte_is_access_tracked(peek(0, 2)));
+	check_eq(ept_walk(&ept, 3, false, NULL), SPTE_NONE);
+	check_eq(ept_split(&ept, 0), 0);
+	check(spte_is_access_tracked(peek(77, 1)));
+	check(ept_collapse(&ept, 0, 2));
+	check(spte_is_access_tracked(peek(77, 2)));
+	down();
+	check_eq(dirtied_pages, PAGES_2M);
+}
+
+UTEST(ept_huge, roots)
+{
+	struct ept_page *old;
+	struct ept_page *fresh;
+	unsigned steps = 1;
+
+	up(&with_ad);
+	install(0, PAGES_1G, true, 3);
+	install(PAGES_1G, 5, true, 1);
+	install(PAGES_1G + PAGES_2M, 6, true, 1);
+	fresh = ept_root_alloc(&ept);
+	check(fresh);
+	ept_root_swap(&ept, fresh, &old);
+	check(ept_root(&ept) == fresh);
+	check_eq(ept_peek(&ept, 0, NULL), SPTE_NONE);
+	check_eq(ept_zap(&ept, 0, 1).count, 1);
+	check_eq(dirtied_pages, 1);
+	while (!ept_root_teardown(&ept, old, 1))
+		steps++;
+	check_eq(steps, 6);
+	check_eq(dirtied_pages, PAGES_1G + 2);
+	check_eq(ept_count_leaves(&ept), 0);
+	ept_reap(&ept);
+	check_eq(ept.table_pages, 1);
+	down();
+}
