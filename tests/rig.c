@@ -77,6 +77,13 @@ static void hooked_slot_remove(void *ctx, struct memslot *slot)
 	window_ops.slot_remove(r->window, slot);
 }
 
+static void hooked_slot_move(void *ctx, struct memslot *slot)
+{
+	struct rig *r = ctx;
+
+	window_ops.slot_move(r->window, slot);
+}
+
 /* The pane does not lead back to the rig, so there can be one rig a process. */
 static struct rig *the_rig;
 
@@ -134,6 +141,7 @@ static void hooked_wake(void *pane, uint64_t page, uint64_t n)
 static const struct backend_ops hooked_ops = {
 	.slot_add = hooked_slot_add,
 	.slot_remove = hooked_slot_remove,
+	.slot_move = hooked_slot_move,
 	.map = hooked_map,
 	.make_writable = hooked_make_writable,
 	.restore = hooked_restore,

@@ -94,6 +94,7 @@ int uffd_open(struct uffd *u)
 		close(u->fd);
 		return rc;
 	}
+	atomic_init(&u->repoints, 0);
 	u->has_continue_wp = probe_continue_wp(u);
 	return 0;
 }

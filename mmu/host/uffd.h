@@ -6,6 +6,7 @@
 #ifndef UMBRA_MMU_HOST_UFFD_H
 #define UMBRA_MMU_HOST_UFFD_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,7 +17,15 @@ struct uffd {
 	int fd;
 	uint64_t features;    /* what the kernel offers */
 	bool has_continue_wp; /* UFFDIO_CONTINUE can install write-protected */
+	_Atomic uint64_t
+		repoints; /* changes of VMAs that its views have made, before and after each */
 };
+
+/* uffd_repoints - of all views together, also of those that are gone: never comes back to an old value. */
+static inline uint64_t uffd_repoints(const struct uffd *u)
+{
+	return atomic_load_explicit(&u->repoints, memory_order_acquire);
+}
 
 /* What every view needs; uffd_open() fails without one of these. */
 #define UFFD_FEATURES_NEEDED                                                                      \

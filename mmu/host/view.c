@@ -8,6 +8,12 @@
 #include "mmu/base/trace.h"
 #include "mmu/host/view_priv.h"
 
+static void count_repoints(struct view *view, unsigned n)
+{
+	sync_fetch_add(&view->repoints, n);
+	sync_fetch_add(&view->uffd->repoints, n);
+}
+
 /* Where [@home, @home + @npages) is mapped: like frames, views of large pages begin where one may begin. */
 static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
 {
@@ -39,6 +45,30 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
 	return base;
 }
 
+/* A small view costs the process one VMA, not two. */
+#define AWAY_SMALL 1024u
+
+static int away_alloc(struct view *view)
+{
+	size_t len = view->npages * sizeof(*view->away);
+
+	if (view->npages <= AWAY_SMALL) {
+		view->away = calloc(1, len);
+		return view->away ? 0 : -ENOMEM;
+	}
+	view->away = mmap(NULL, len, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	return view->away == MAP_FAILED ? -errno : 0;
+}
+
+static void away_free(struct view *view)
+{
+	if (view->npages <= AWAY_SMALL)
+		free(view->away);
+	else
+		munmap(view->away, view->npages * sizeof(*view->away));
+}
+
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
 {
 	struct view *view;
@@ -52,12 +82,9 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 		return -ENOMEM;
 	*view = (struct view){ .pool = pool, .uffd = u, .npages = npages, .home = home };
 	lock_init(&view->repoint);
-	view->away = mmap(NULL, npages * sizeof(*view->away), PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (view->away == MAP_FAILED) {
-		rc = -errno;
+	rc = away_alloc(view);
+	if (rc)
 		goto err_undo_alloc;
-	}
 	view->base = map_linear(pool, npages, home);
 	if (view->base == MAP_FAILED) {
 		rc = -errno;
@@ -72,7 +99,7 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 err_undo_base:
 	munmap(view->base, len);
 err_undo_away:
-	munmap(view->away, npages * sizeof(*view->away));
+	away_free(view);
 err_undo_alloc:
 	lock_fini(&view->repoint);
 	free(view);
@@ -81,10 +108,11 @@ err_undo_alloc:
 
 void view_destroy(struct view *view)
 {
+	count_repoints(view, 1);
 	munmap(view->base, view->npages << PAGE_SHIFT);
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
-	munmap(view->away, view->npages * sizeof(*view->away));
+	away_free(view);
 	if (view->access)
 		munmap(view->access, view->npages);
 	lock_fini(&view->repoint);
@@ -233,7 +261,7 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 		rc = fill(view, page, run, writable);
 	} else {
 		/* VMAs change: who is refused meanwhile must learn that it was only a gap. */
-		sync_fetch_add(&view->repoints, 1);
+		count_repoints(view, 1);
 		if (run) {
 			rc = fill_read_only(view, page, run);
 		} else {
@@ -241,7 +269,7 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 			rc = repoint_locked(view, page, fn, writable);
 			trace_instant(umbra_repoint, page, fn, writable);
 		}
-		sync_fetch_add(&view->repoints, 1);
+		count_repoints(view, 1);
 	}
 	lock_release(&view->repoint);
 	return rc ? rc : (int64_t)run;
@@ -337,7 +365,7 @@ void view_shut(struct view *view)
 
 	lock_acquire(&view->repoint);
 	sync_store(&view->shut, true);
-	sync_fetch_add(&view->repoints, 2);
+	count_repoints(view, 2);
 	if (mprotect(view->base, len, PROT_NONE) &&
 	    mmap(view->base, len, PROT_NONE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)

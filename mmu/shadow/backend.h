@@ -18,6 +18,11 @@ struct backend_ops {
 	/* required. The slot is zapped and nobody uses it any more. slots_lock held. */
 	void (*slot_remove)(void *ctx, struct memslot *slot);
 	/*
+	 * optional: for who knows gfns. @slot, zapped and invalid, is about to appear at slot->gfn. Who waits for it is woken
+	 * once it has. slots_lock held. Cannot fail.
+	 */
+	void (*slot_move)(void *ctx, struct memslot *slot);
+	/*
 	 * required. Make pages reach frames [fn, fn + n). mmu_lock held. Pages may reach the same frames
 	 * already, or be on the way in another thread. 0, -EAGAIN to try again, or -errno; after an error the caller
 	 * zaps the pages.

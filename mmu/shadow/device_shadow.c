@@ -35,6 +35,15 @@ static void device_slot_remove(void *ctx, struct memslot *slot)
 	free(slot->backend);
 }
 
+/* Nothing of it is mapped, so nobody flushes meanwhile. */
+static void device_slot_move(void *ctx, struct memslot *slot)
+{
+	struct device_slot *ds = slot->backend;
+
+	(void)ctx;
+	ds->gfn = slot->gfn;
+}
+
 static int device_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	(void)slot_backend;
@@ -72,6 +81,7 @@ static void device_wake(void *slot_backend, uint64_t page, uint64_t n)
 static const struct backend_ops device_ops = {
 	.slot_add = device_slot_add,
 	.slot_remove = device_slot_remove,
+	.slot_move = device_slot_move,
 	.map = device_map,
 	.make_writable = device_make_writable,
 	.wrprotect = device_flush_pages,

@@ -31,7 +31,7 @@ static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gf
 }
 
 /* Who reads may go on until change_pte() says which pages get another frame; nobody writes. */
-static void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
+void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
 	struct shadow *sh = z->sh;
 	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end, EPT_WP_HOST);

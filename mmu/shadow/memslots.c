@@ -66,7 +66,13 @@ static int add_slot_locked(struct shadow *sh, struct memslot *slot)
 	rc = sh->ops->slot_add(sh->backend_ctx, slot, home);
 	if (rc)
 		return rc;
+	rc = shadow_dirty_prepare_slot(sh, NULL, slot);
+	if (rc) {
+		sh->ops->slot_remove(sh->backend_ctx, slot);
+		return rc;
+	}
 	change(sh, NULL, slot);
+	shadow_dirty_slot_changed(sh, NULL, slot);
 	return 0;
 }
 
@@ -124,13 +130,18 @@ static void make_invalid(struct shadow *sh, struct memslot *old, struct memslot 
 	memslot_free(old);
 }
 
-/* @old as it was, and marked. */
-static struct memslot *alloc_invalid(const struct memslot *old)
+static struct memslot *alloc_like(const struct memslot *old, gfn_t gfn, unsigned flags)
 {
 	struct memslot like = *old;
 
-	like.flags |= MEMSLOT_INVALID;
+	like.gfn = gfn;
+	like.flags = flags;
 	return memslot_alloc(&like);
+}
+
+static struct memslot *alloc_invalid(const struct memslot *old)
+{
+	return alloc_like(old, old->gfn, old->flags | MEMSLOT_INVALID);
 }
 
 static int remove_slot_locked(struct shadow *sh, struct memslot *old)
@@ -144,6 +155,7 @@ static int remove_slot_locked(struct shadow *sh, struct memslot *old)
 		return -ENOMEM;
 	make_invalid(sh, old, invalid);
 	change(sh, invalid, NULL);
+	shadow_dirty_slot_changed(sh, invalid, NULL);
 	sh->ops->slot_remove(sh->backend_ctx, invalid);
 	memslot_free(invalid);
 	return 0;
@@ -159,6 +171,107 @@ int shadow_remove_slot(struct shadow *sh, unsigned id)
 	return rc;
 }
 
+/*
+ *	move_slot_locked()		fault at the old gfn	fault at the new gfn	access to the backend
+ *	invalid at the old gfn, zapped
+ *					RETRY, sleeps		no slot
+ *	backend: has the new gfn						asks there: no slot yet, waits
+ *	publish at the new gfn
+ *					wakes: no slot		installs
+ *	wake all who wait at the backend					asks again: installs
+ *
+ * A frame is never reachable at both: the zap is over before the first fault there can install.
+ */
+static int move_slot_locked(struct shadow *sh, struct memslot *old, gfn_t gfn)
+{
+	struct memslot *invalid, *moved;
+
+	if (!old)
+		return -ENOENT;
+	if (!is_valid_gfn_range(gfn, old->npages))
+		return -EINVAL;
+	if (old->gfn == gfn)
+		return 0;
+	if (slots_overlap(&sh->slots, gfn, gfn + old->npages, old))
+		return -EEXIST;
+	invalid = alloc_invalid(old);
+	moved = alloc_like(old, gfn, old->flags);
+	if (!invalid || !moved) {
+		memslot_free(invalid);
+		memslot_free(moved);
+		return -ENOMEM;
+	}
+	make_invalid(sh, old, invalid);
+	if (sh->ops->slot_move)
+		sh->ops->slot_move(sh->backend_ctx, moved);
+	change(sh, invalid, moved);
+	shadow_dirty_slot_changed(sh, invalid, moved);
+	memslot_free(invalid);
+	sh->ops->wake(moved->backend, 0, moved->npages);
+	return 0;
+}
+
+int shadow_move_slot(struct shadow *sh, unsigned id, gfn_t gfn)
+{
+	int rc;
+
+	lock_acquire(&sh->slots_lock);
+	rc = move_slot_locked(sh, slots_find_id(&sh->slots, id), gfn);
+	lock_release(&sh->slots_lock);
+	return rc;
+}
+
+/* Faults that found the slot writable are over, later ones install read-only: what is there by now is all there is. */
+static void write_protect(struct shadow *sh, const struct memslot *slot)
+{
+	struct zap_batch z;
+
+	zap_begin(&z, sh);
+	shadow_wrprotect(&z, slot, slot->gfn, memslot_end(slot));
+	zap_end(&z);
+}
+
+static int set_flags_locked(struct shadow *sh, struct memslot *old, unsigned flags)
+{
+	struct memslot *next;
+	fn_t home;
+	int rc;
+
+	if (!old)
+		return -ENOENT;
+	if (old->flags == flags)
+		return 0;
+	rc = check_prot(sh, old, flags, &home);
+	if (rc)
+		return rc;
+	next = alloc_like(old, old->gfn, flags);
+	if (!next)
+		return -ENOMEM;
+	rc = shadow_dirty_prepare_slot(sh, old, next);
+	if (rc) {
+		memslot_free(next);
+		return rc;
+	}
+	change(sh, old, next);
+	if (flags & ~old->flags & MEMSLOT_READONLY)
+		write_protect(sh, next);
+	shadow_dirty_slot_changed(sh, old, next);
+	memslot_free(old);
+	return 0;
+}
+
+int shadow_set_slot_flags(struct shadow *sh, unsigned id, unsigned flags)
+{
+	int rc;
+
+	if (flags & ~MEMSLOT_FLAGS)
+		return -EINVAL;
+	lock_acquire(&sh->slots_lock);
+	rc = set_flags_locked(sh, slots_find_id(&sh->slots, id), flags);
+	lock_release(&sh->slots_lock);
+	return rc;
+}
+
 void shadow_remove_slots(struct shadow *sh)
 {
 	struct memslot *slot;
@@ -168,6 +281,7 @@ void shadow_remove_slots(struct shadow *sh)
 		slots_stage(&sh->slots, slot, NULL);
 		slots_publish(&sh->slots);
 		slots_mirror(&sh->slots, slot, NULL);
+		shadow_dirty_slot_changed(sh, slot, NULL);
 		sh->ops->slot_remove(sh->backend_ctx, slot);
 		memslot_free(slot);
 	}

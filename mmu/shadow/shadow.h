@@ -48,12 +48,27 @@ void shadow_destroy(struct shadow *shadow);
  * shadow_add_slot - let gfns [gfn, gfn + npages) mean host VA @hva and on, inside one region of the host mm.
  * Takes slots_lock, waits for open invalidations and a grace period (M9). Any number beside running faults.
  * 0, -EINVAL (nothing, or beyond 2^36 gfns), -EFAULT (not one region, or writable slot of a read-only region),
- * -EEXIST (id or gfns taken), -ENOMEM, the backend's errno. Kernel: kvm_set_memory_region().
+ * -EEXIST (id or gfns taken), -ENOMEM, the backend's errno. After an error nothing has changed. O(log n) beside the waits.
+ * Kernel: kvm_set_memory_region(), KVM_MR_CREATE.
  */
 int shadow_add_slot(struct shadow *shadow, unsigned id, gfn_t gfn, uint64_t npages, hva_t hva,
 		    unsigned flags);
 /* shadow_remove_slot - on return nothing reaches the slot's pages, and the backend has let go. 0, -ENOENT, -ENOMEM. */
 int shadow_remove_slot(struct shadow *shadow, unsigned id);
+/*
+ * shadow_move_slot - let the slot's pages appear from @gfn on instead. They are at one place at most, and on return not at the
+ * old one. Faults meanwhile wait; the backend's side (a window's addresses) stays where it is. Locks as shadow_add_slot().
+ * 0, also where it is there already; -ENOENT; -EINVAL beyond 2^36 gfns; -EEXIST another slot is there; -ENOMEM.
+ * After an error the slot is where it was. Kernel: KVM_MR_MOVE.
+ */
+int shadow_move_slot(struct shadow *shadow, unsigned id, gfn_t gfn);
+/*
+ * shadow_set_slot_flags - give the slot MEMSLOT_READONLY, MEMSLOT_LOG_DIRTY, both or none. With READONLY, on return no
+ * page of it can be stored to; loads go on. Locks as shadow_add_slot().
+ * 0, also without a change; -ENOENT; -EINVAL other flags; -EFAULT writable slot of a read-only region; -ENOMEM; the backend's
+ * errno. After an error the flags are what they were. Kernel: KVM_MR_FLAGS_ONLY, which leaves READONLY alone.
+ */
+int shadow_set_slot_flags(struct shadow *shadow, unsigned id, unsigned flags);
 /* shadow_slot - a copy of the slot with @gfn. False: none. */
 bool shadow_slot(struct shadow *shadow, gfn_t gfn, struct memslot *slot);
 

@@ -64,6 +64,34 @@ static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
 			      sync_load(&sh->invalidate_end));
 }
 
+/*
+ * shadow_wrprotect - nobody stores to [gfn, end), all in @slot, when zap_end() returns, nor before the next install. Loads go on
+ * where the backend can. In a batch: mmu_lock held for writing.
+ */
+void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
+
+/*
+ * Where dirty logging meets slots; slots_lock held.
+ * shadow_dirty_prepare_slot - before @next is published where @old (NULL: none) is. 0 or -errno: it is not published.
+ * shadow_dirty_slot_changed - @next (NULL: none) is published in the place of @old, which nobody uses any more.
+ */
+static inline int shadow_dirty_prepare_slot(struct shadow *sh, const struct memslot *old,
+					    struct memslot *next)
+{
+	(void)sh;
+	(void)old;
+	(void)next;
+	return 0;
+}
+
+static inline void shadow_dirty_slot_changed(struct shadow *sh, const struct memslot *old,
+					     const struct memslot *next)
+{
+	(void)sh;
+	(void)old;
+	(void)next;
+}
+
 /* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
 void shadow_remove_slots(struct shadow *sh);
 

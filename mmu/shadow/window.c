@@ -4,15 +4,16 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mmu/base/list.h"
 #include "mmu/host/fault_threads.h"
 #include "mmu/host/view.h"
+#include "mmu/notify/interval_tree.h"
 
 /* The part of the window under one slot. */
 struct pane {
-	struct pane *next;
+	struct interval_node node; /* its addresses */
 	struct view *view;
-	hva_t start, end;
-	gfn_t gfn;
+	gfn_t gfn; /* panes_lock */
 };
 
 /*
@@ -28,11 +29,24 @@ struct window {
 	struct shadow *shadow;	       /* [I] after start */
 	struct fault_threads *threads; /* [I] after start */
 	struct rwlock panes_lock;
-	struct pane *panes; /* [p] */
-	bool shut;	    /* [p] */
-	uint64_t
-		repoints; /* [p] of panes that are gone: the sum never comes back to an old value */
+	struct interval_tree panes; /* [p] by address */
+	bool shut;		    /* [p] */
 };
+
+static struct pane *pane_of(struct interval_node *node)
+{
+	return node ? list_entry(node, struct pane, node) : NULL;
+}
+
+static struct pane *first_pane(struct window *window)
+{
+	return pane_of(interval_tree_first(&window->panes, 0, UINT64_MAX));
+}
+
+static struct pane *next_pane(struct pane *pane)
+{
+	return pane_of(interval_tree_next(&pane->node, 0, UINT64_MAX));
+}
 
 static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
 {
@@ -47,16 +61,15 @@ static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
 		free(pane);
 		return rc;
 	}
-	pane->start = (hva_t)(uintptr_t)view_base(pane->view);
-	pane->end = pane->start + (slot->npages << PAGE_SHIFT);
+	pane->node.start = (hva_t)(uintptr_t)view_base(pane->view);
+	pane->node.end = pane->node.start + (slot->npages << PAGE_SHIFT);
 	pane->gfn = slot->gfn;
 	slot->backend = pane;
 
 	rwlock_write_acquire(&window->panes_lock);
 	if (window->shut)
 		view_shut(pane->view);
-	pane->next = window->panes;
-	window->panes = pane;
+	interval_tree_insert(&window->panes, &pane->node);
 	rwlock_write_release(&window->panes_lock);
 	return 0;
 }
@@ -64,16 +77,24 @@ static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
 static void window_slot_remove(void *ctx, struct memslot *slot)
 {
 	struct window *window = ctx;
-	struct pane **link, *pane = slot->backend;
+	struct pane *pane = slot->backend;
 
 	rwlock_write_acquire(&window->panes_lock);
-	for (link = &window->panes; *link != pane; link = &(*link)->next)
-		bug_on(!*link);
-	*link = pane->next;
-	window->repoints += view_repoints(pane->view) + 1;
+	interval_tree_remove(&window->panes, &pane->node);
 	rwlock_write_release(&window->panes_lock);
 	view_destroy(pane->view);
 	free(pane);
+}
+
+/* The addresses stay. A fault that still has the old gfn finds no slot there; window_wake() has its thread come again. */
+static void window_slot_move(void *ctx, struct memslot *slot)
+{
+	struct window *window = ctx;
+	struct pane *pane = slot->backend;
+
+	rwlock_write_acquire(&window->panes_lock);
+	pane->gfn = slot->gfn;
+	rwlock_write_release(&window->panes_lock);
 }
 
 static int window_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)
@@ -121,6 +142,7 @@ static void window_wake(void *slot_backend, uint64_t page, uint64_t n)
 const struct backend_ops window_ops = {
 	.slot_add = window_slot_add,
 	.slot_remove = window_slot_remove,
+	.slot_move = window_slot_move,
 	.map = window_map,
 	.make_writable = window_make_writable,
 	.restore = window_restore,
@@ -139,11 +161,12 @@ void *window_base(const struct memslot *slot)
 static gpa_t addr_to_gpa(struct window *window, hva_t addr)
 {
 	gpa_t gpa = GPA_NONE;
+	struct pane *pane;
 
 	rwlock_read_acquire(&window->panes_lock);
-	for (struct pane *pane = window->panes; pane; pane = pane->next)
-		if (pane->start <= addr && addr < pane->end)
-			gpa = (pane->gfn << PAGE_SHIFT) + (addr - pane->start);
+	pane = pane_of(interval_tree_first(&window->panes, addr, addr + 1));
+	if (pane)
+		gpa = (pane->gfn << PAGE_SHIFT) + (addr - pane->node.start);
 	rwlock_read_release(&window->panes_lock);
 	return gpa;
 }
@@ -159,13 +182,20 @@ static void fail(struct window *window, gpa_t gpa, bool write, int error)
 static void resolve_window_fault(void *ctx, uint64_t addr, bool write)
 {
 	struct window *window = ctx;
-	gpa_t gpa = addr_to_gpa(window, addr);
+	gpa_t gpa;
 	int rc;
 
-	if (gpa == GPA_NONE)
-		return;
-	rc = shadow_fault(window->shadow, gpa >> PAGE_SHIFT, write);
-	/* No slot, but a pane: the slot has just been removed. view_destroy() wakes who waits, and it fails. */
+	do {
+		gpa = addr_to_gpa(window, addr);
+		if (gpa == GPA_NONE)
+			return;
+		rc = shadow_fault(window->shadow, gpa >> PAGE_SHIFT, write);
+		/* The slot may have moved away under the fault: what is at @gpa now is not what was asked for. */
+	} while (rc < 0 && addr_to_gpa(window, addr) != gpa);
+	/*
+	 * No slot, but a pane: the slot has just been removed, or is about to appear at its new place. view_destroy() wakes
+	 * who waits, and it fails; or shadow_move_slot() does, and it faults again.
+	 */
 	if (rc == -ENXIO)
 		return;
 	if (rc < 0)
@@ -218,7 +248,7 @@ void window_stop(struct window *window)
 
 void window_destroy(struct window *window)
 {
-	bug_on(window->panes || window->threads);
+	bug_on(window->panes.root || window->threads);
 	uffd_close(&window->uffd);
 	rwlock_fini(&window->panes_lock);
 	free(window);
@@ -228,27 +258,20 @@ void window_shut(struct window *window)
 {
 	rwlock_write_acquire(&window->panes_lock);
 	window->shut = true;
-	for (struct pane *pane = window->panes; pane; pane = pane->next)
+	for (struct pane *pane = first_pane(window); pane; pane = next_pane(pane))
 		view_shut(pane->view);
 	rwlock_write_release(&window->panes_lock);
 }
 
 uint64_t window_repoints(struct window *window)
 {
-	uint64_t sum;
-
-	rwlock_read_acquire(&window->panes_lock);
-	sum = window->repoints;
-	for (struct pane *pane = window->panes; pane; pane = pane->next)
-		sum += view_repoints(pane->view);
-	rwlock_read_release(&window->panes_lock);
-	return sum;
+	return uffd_repoints(&window->uffd);
 }
 
 void window_settle(struct window *window)
 {
 	rwlock_read_acquire(&window->panes_lock);
-	for (struct pane *pane = window->panes; pane; pane = pane->next)
+	for (struct pane *pane = first_pane(window); pane; pane = next_pane(pane))
 		view_settle(pane->view);
 	rwlock_read_release(&window->panes_lock);
 }
