@@ -35,9 +35,16 @@ static bool is_slot(gfn_t gfn)
 	return shadow_slot(r.shadow, gfn, &slot);
 }
 
+static uint64_t leaf_of(gfn_t gfn)
+{
+	int level;
+
+	return ept_peek(&r.shadow->ept, gfn, &level);
+}
+
 static bool is_mapped(gfn_t gfn)
 {
-	return spte_is_present(ept_peek(&r.shadow->ept, gfn));
+	return spte_is_present(leaf_of(gfn));
 }
 
 UTEST(slot_change, a_moved_slot_is_at_its_new_place_only, .init = up, .fini = down)
@@ -118,7 +125,7 @@ UTEST(slot_change, read_only_takes_the_right_to_store, .init = up, .fini = down)
 	check_eq(shadow_set_slot_flags(r.shadow, 1, MEMSLOT_READONLY), 0);
 	check_eq(slot_at(RIG_GFN).flags, MEMSLOT_READONLY);
 	for (uint64_t page = 0; page < 16; page++) {
-		check(!spte_is_writable(ept_peek(&r.shadow->ept, RIG_GFN + page)));
+		check(!spte_is_writable(leaf_of(RIG_GFN + page)));
 		check_eq(rig_load(rig_word(r.guest, page, 0)), page + 1);
 	}
 	shadow_get_stats(r.shadow, &after);
