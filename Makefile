@@ -70,7 +70,7 @@ SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
 # The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
-RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/shadow/window.c,\
+RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/shadow/window.c mmu/shadow/window_check.c,\
 	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
 RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
 RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)

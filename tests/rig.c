@@ -132,6 +132,22 @@ static void hooked_zap(void *pane, uint64_t page, uint64_t n)
 	call(r->after_zap, r, page, n);
 }
 
+static void hooked_age(void *pane, uint64_t page, uint64_t n)
+{
+	struct rig *r = the_rig;
+
+	atomic_fetch_add(&r->ages, 1);
+	call(r->before_age, r, page, n);
+	window_ops.age(pane, page, n);
+}
+
+static uint64_t hooked_compare(void *pane, uint64_t page, uint64_t n,
+			       const struct backend_page *allowed,
+			       void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx)
+{
+	return window_ops.compare(pane, page, n, allowed, wrong, ctx);
+}
+
 static void hooked_wake(void *pane, uint64_t page, uint64_t n)
 {
 	atomic_fetch_add(&the_rig->wakes, 1);
@@ -147,6 +163,8 @@ static const struct backend_ops hooked_ops = {
 	.restore = hooked_restore,
 	.wrprotect = hooked_wrprotect,
 	.zap = hooked_zap,
+	.age = hooked_age,
+	.compare = hooked_compare,
 	.wake = hooked_wake,
 };
 

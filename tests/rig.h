@@ -68,8 +68,9 @@ struct rig {
 	void (*_Atomic after_map)(struct rig *r, uint64_t page, uint64_t n);
 	void (*_Atomic before_zap)(struct rig *r, uint64_t page, uint64_t n);
 	void (*_Atomic after_zap)(struct rig *r, uint64_t page, uint64_t n);
+	void (*_Atomic before_age)(struct rig *r, uint64_t page, uint64_t n);
 	atomic_int map_error; /* not 0: map fails with this, without calling the window */
-	atomic_uint maps, zaps, wakes;
+	atomic_uint maps, zaps, ages, wakes;
 
 	/* What the window and the host mm complained of. */
 	atomic_uint window_fatal, host_fatal;

@@ -8,6 +8,12 @@
 
 #include "mmu/shadow/slot.h"
 
+/* What the table allows of a page. */
+struct backend_page {
+	fn_t fn; /* FN_NONE: nothing */
+	bool writable;
+};
+
 /* @page counts from the start of the slot; runs never leave it. */
 struct backend_ops {
 	/*
@@ -40,6 +46,20 @@ struct backend_ops {
 	 * or as map; after an error the caller zaps @page. NULL: never loses any.
 	 */
 	int (*restore)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
+	/*
+	 * optional: NULL: caches nothing that would hide a use from the table. On return the next use of the pages asks the
+	 * table, whatever it says now. RCU section, no lock held: beside map, make_writable, restore, wrprotect and zap of the same
+	 * pages, and of others. So it may take more away than the table has, and what the others have just
+	 * brought; it never lets anything reach anything. Cannot fail.
+	 */
+	void (*age)(void *slot_backend, uint64_t page, uint64_t n);
+	/*
+	 * optional. Compare what pages [page, page + n) reach with what the table allows, @allowed[0..n): less is right, more
+	 * is wrong. Calls @wrong for each page that is, returns their number. Nothing under way. For the checker.
+	 */
+	uint64_t (*compare)(void *slot_backend, uint64_t page, uint64_t n,
+			    const struct backend_page *allowed,
+			    void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx);
 	/* required. Whoever waits for the pages may try again. No lock held but RCU. */
 	void (*wake)(void *slot_backend, uint64_t page, uint64_t n);
 };

@@ -212,4 +212,11 @@ void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 void ept_for_each_invalid(struct ept *ept, gfn_t gfn, gfn_t end,
 			  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte, int level), void *ctx);
 
+/*
+ * ept_check - is the table sound in itself? No entry is frozen or malformed, in any root, and what is counted is there.
+ * Calls @wrong for each thing that is not so, returns their number. Nobody changes the table. RCU section.
+ */
+uint64_t ept_check(struct ept *ept,
+		   void (*wrong)(void *ctx, gfn_t gfn, uint64_t spte, const char *what), void *ctx);
+
 #endif

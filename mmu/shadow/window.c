@@ -8,10 +8,12 @@
 #include "mmu/host/fault_threads.h"
 #include "mmu/host/view.h"
 #include "mmu/notify/interval_tree.h"
+#include "mmu/shadow/window_priv.h"
 
 /* The part of the window under one slot. */
 struct pane {
 	struct interval_node node; /* its addresses */
+	struct pool *pool;
 	struct view *view;
 	gfn_t gfn; /* panes_lock */
 };
@@ -63,6 +65,7 @@ static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
 	}
 	pane->node.start = (hva_t)(uintptr_t)view_base(pane->view);
 	pane->node.end = pane->node.start + (slot->npages << PAGE_SHIFT);
+	pane->pool = window->pool;
 	pane->gfn = slot->gfn;
 	slot->backend = pane;
 
@@ -132,6 +135,30 @@ static void window_zap(void *slot_backend, uint64_t page, uint64_t n)
 	view_zap(pane->view, page, n);
 }
 
+/*
+ * MADV_DONTNEED alone, and no lock: whoever maps or protects the pages beside it changes VMAs, or entries of pages whose frames
+ * exist, in calls of the system that order each other. What is left is an entry less (docs/locking.md, "Aging").
+ */
+static void window_age(void *slot_backend, uint64_t page, uint64_t n)
+{
+	struct pane *pane = slot_backend;
+
+	view_zap(pane->view, page, n);
+}
+
+static uint64_t window_compare(void *slot_backend, uint64_t page, uint64_t n,
+			       const struct backend_page *allowed,
+			       void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx)
+{
+	const struct pane *pane = slot_backend;
+	const struct window_check check = { .pool = pane->pool,
+					    .base = view_base(pane->view),
+					    .wrong = wrong,
+					    .ctx = ctx };
+
+	return window_check_pages(&check, page, n, allowed);
+}
+
 static void window_wake(void *slot_backend, uint64_t page, uint64_t n)
 {
 	struct pane *pane = slot_backend;
@@ -148,6 +175,8 @@ const struct backend_ops window_ops = {
 	.restore = window_restore,
 	.wrprotect = window_wrprotect,
 	.zap = window_zap,
+	.age = window_age,
+	.compare = window_compare,
 	.wake = window_wake,
 };
 

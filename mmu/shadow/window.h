@@ -44,6 +44,12 @@ void *window_base(const struct memslot *slot);
 void window_shut(struct window *window);
 
 /*
+ * window_can_check - what shadow_check() can see of a window here: 0 everything; -EPERM all but which frame a page reaches
+ * (CAP_SYS_ADMIN); another -errno of /proc/self/pagemap: nothing.
+ */
+int window_can_check(void);
+
+/*
  * window_repoints, window_settle - for a vCPU whose access failed without a reason: was the window in a gap?
  * (docs/design.md, "The gap".) Remember the count before the access; after the failure call window_settle(), which
  * waits until no repoint is under way; if the count has changed by then, try again.

@@ -1,0 +1,236 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* The checker: each kind of damage is planted behind the library's back, and named. Less than allowed is no damage. */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "mmu/shadow/shadow_priv.h"
+#include "tests/rig.h"
+#include "tests/test.h"
+
+static struct rig r;
+
+/* What the checker said, of one thing. */
+static struct {
+	unsigned count;
+	gfn_t gfn;
+	const char *what;
+} said;
+
+static void listen(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
+{
+	(void)ctx;
+	(void)spte;
+	said.count++;
+	said.gfn = gfn;
+	said.what = what;
+}
+
+static void up(void)
+{
+	rig_up(&r, &(struct rig_opts){ .pages = 16, .around = 1 });
+	for (uint64_t page = 0; page < 4; page++)
+		rig_store(rig_word(r.guest, page, 0), page + 1);
+	rig_check(&r);
+}
+
+/* One thing is wrong, with page @page, and is called @what. */
+static void check_found(uint64_t page, const char *what)
+{
+	memset(&said, 0, sizeof(said));
+	check_eq(shadow_check(r.shadow, listen, NULL), 1);
+	check_eq(said.count, 1);
+	check_eq(said.gfn, RIG_GFN + page);
+	check(strstr(said.what, what), "found: %s", said.what);
+}
+
+static char *guest_page(uint64_t page)
+{
+	return r.guest + (page << PAGE_SHIFT);
+}
+
+static void zap_leaf(uint64_t page)
+{
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	check_eq(ept_zap(&r.shadow->ept, RIG_GFN + page, RIG_GFN + page + 1).count, 1);
+	rwlock_write_release(&r.shadow->mmu_lock);
+}
+
+static void plant_leaf(gfn_t gfn, fn_t fn, bool writable)
+{
+	struct ept *ept = &r.shadow->ept;
+
+	check_eq(ept_populate(ept, ept_root(ept), gfn, gfn + 1, 1), 0);
+	check(ept_install(ept, ept_root(ept), gfn, 1, SPTE_NONE,
+			  ept_make_leaf(ept, fn, writable, 1)));
+}
+
+UTEST(check, page_in_the_window_without_a_leaf)
+{
+	up();
+	zap_leaf(2);
+	check_found(2, "in the window without a leaf");
+	check_eq(madvise(guest_page(2), PAGE_SIZE, MADV_DONTNEED), 0);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, page_in_the_window_that_lacks_write_protection)
+{
+	up();
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	check_eq(ept_wrprotect(&r.shadow->ept, RIG_GFN + 1, RIG_GFN + 2, EPT_WP_HOST).count, 1);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	check_found(1, "not write-protected");
+	check_eq(madvise(guest_page(1), PAGE_SIZE, MADV_DONTNEED), 0);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, page_in_the_window_on_another_frame)
+{
+	fn_t fn;
+
+	up();
+	skip_if(window_can_check() == -EPERM, "needs CAP_SYS_ADMIN to see frames");
+	fn = rig_frame(&r, 0);
+	check(mmap(guest_page(3), PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		   pool_fd(r.pool), (off_t)(fn << PAGE_SHIFT)) != MAP_FAILED);
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 1);
+	check_found(3, "on a frame that is not the leaf's");
+	check_eq(madvise(guest_page(3), PAGE_SIZE, MADV_DONTNEED), 0);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, a_page_missing_from_the_window_is_no_damage)
+{
+	up();
+	check_eq(madvise(guest_page(0), 4 * PAGE_SIZE, MADV_DONTNEED), 0);
+	rig_check(&r);
+	check_eq(rig_load(rig_word(r.guest, 2, 0)), 3);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, leaf_without_a_slot)
+{
+	up();
+	plant_leaf(RIG_GFN - 1, rig_frame(&r, 0), false);
+	memset(&said, 0, sizeof(said));
+	check_eq(shadow_check(r.shadow, listen, NULL), 1);
+	check_eq(said.gfn, RIG_GFN - 1);
+	check(strstr(said.what, "without a slot"), "found: %s", said.what);
+	ept_zap(&r.shadow->ept, RIG_GFN - 1, RIG_GFN);
+	rig_down(&r);
+}
+
+UTEST(check, leaf_on_another_frame)
+{
+	up();
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
+	plant_leaf(RIG_GFN + 3, rig_frame(&r, 0), false);
+	check_found(3, "not the primary's");
+	zap_leaf(3);
+	rig_down(&r);
+}
+
+UTEST(check, leaf_of_a_page_that_the_primary_does_not_have)
+{
+	up();
+	check_eq(hostmm_discard(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
+	plant_leaf(RIG_GFN + 3, rig_frame(&r, 0), false);
+	check_found(3, "does not have");
+	zap_leaf(3);
+	rig_down(&r);
+}
+
+UTEST(check, leaf_with_more_rights_than_the_primary)
+{
+	up();
+	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 4);
+	zap_leaf(3);
+	check_eq(madvise(guest_page(3), PAGE_SIZE, MADV_DONTNEED), 0);
+	plant_leaf(RIG_GFN + 3, rig_frame(&r, 3), true);
+	check_found(3, "writable");
+	zap_leaf(3);
+	rig_down(&r);
+}
+
+UTEST(check, leaves_miscounted)
+{
+	up();
+	atomic_fetch_add(&r.shadow->ept.leaves[1], 1);
+	memset(&said, 0, sizeof(said));
+	check_eq(shadow_check(r.shadow, listen, NULL), 1);
+	check(strstr(said.what, "counted"), "found: %s", said.what);
+	atomic_fetch_sub(&r.shadow->ept.leaves[1], 1);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, tables_miscounted)
+{
+	up();
+	atomic_fetch_add(&r.shadow->ept.table_pages, 1);
+	memset(&said, 0, sizeof(said));
+	check_eq(shadow_check(r.shadow, listen, NULL), 1);
+	check(strstr(said.what, "tables counted"), "found: %s", said.what);
+	atomic_fetch_sub(&r.shadow->ept.table_pages, 1);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, entry_left_frozen)
+{
+	struct ept *ept;
+
+	up();
+	ept = &r.shadow->ept;
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	check_eq(ept_repoint_begin(ept, RIG_GFN + 2), 1);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	check_eq(madvise(guest_page(2), PAGE_SIZE, MADV_DONTNEED), 0);
+	check_found(2, "frozen");
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	ept_repoint_end(ept, RIG_GFN + 2, rig_frame(&r, 2));
+	rwlock_write_release(&r.shadow->mmu_lock);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+/* A root that nothing goes by any more still keeps frames from being freed (M14): it is held to the same. */
+UTEST(check, leaf_of_an_invalid_root)
+{
+	struct ept *ept;
+	struct ept_page *old;
+	bool dead;
+
+	up();
+	ept = &r.shadow->ept;
+	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 4)), 0);
+	plant_leaf(RIG_GFN + 3, rig_frame(&r, 0), false);
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	ept_root_swap(ept, ept_root_alloc(ept), &old);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	check_found(3, "not the primary's");
+	rwlock_read_acquire(&r.shadow->mmu_lock);
+	sync_rcu_read_lock();
+	dead = ept_root_teardown(ept, old, 100);
+	sync_rcu_read_unlock();
+	rwlock_read_release(&r.shadow->mmu_lock);
+	check(dead);
+	rig_check(&r);
+	ept_reap(ept);
+	rig_check(&r);
+	rig_down(&r);
+}
+
+UTEST(check, says_what_it_can_see)
+{
+	int rc = window_can_check();
+
+	check_eq(rc, geteuid() ? -EPERM : 0);
+}
