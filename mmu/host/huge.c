@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Large pages of the primary: when a run of pages is one. */
+#include "mmu/base/mutant.h"
 #include "mmu/host/hostmm_priv.h"
 
 static bool is_next(uint64_t hpte, uint64_t first, uint64_t i)
 {
-	uint64_t bits = HPTE_PRESENT | HPTE_NONE | HPTE_WRITE;
+	uint64_t bits = HPTE_PRESENT | HPTE_NONE | (mutant(107) ? 0 : HPTE_WRITE);
 
 	return (hpte & bits) == (first & bits) && hpte_fn(hpte) == hpte_fn(first) + i;
 }

@@ -4,6 +4,9 @@
 /* One a line, by row. */
 #define SCENARIOS(X)            \
 	X(a1_store_order)       \
+	X(a5_any_range)         \
+	X(a6_huge_entry)        \
+	X(a7_contiguous)        \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
 	X(a19_page_lifetime)    \

@@ -42,6 +42,25 @@ void world_add_device(unsigned d, const char *profile, hva_t hva, uint64_t pages
 	     "device_create()");
 }
 
+void world_add_profile(unsigned d, const struct device_profile *profile)
+{
+	must(device_create(&world.device[d], profile, world.mm, world.hva, world.pages),
+	     "device_create()");
+}
+
+void world_populate(void)
+{
+	static struct gup_page pages[WORLD_LARGE];
+
+	for (uint64_t page = 0; page < world.pages; page += WORLD_LARGE) {
+		uint64_t n = min_u64(WORLD_LARGE, world.pages - page);
+
+		must(hostmm_gup(world.mm, world_page(page), n, 0, n - 1, true, pages),
+		     "hostmm_gup()");
+		hostmm_put_pages(world.mm, pages, n);
+	}
+}
+
 void world_move(uint64_t page)
 {
 	must(hostmm_migrate(world.mm, world_page(page), world_page(page + 1), HOSTMM_MIGRATE_AWAY),

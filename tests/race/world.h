@@ -12,6 +12,7 @@
 #include "tests/race/explore.h"
 
 #define WORLD_DEVICES 2
+#define WORLD_LARGE   512UL /* pages of 2M */
 
 struct world {
 	struct pool *pool;
@@ -32,6 +33,10 @@ void world_finish_unchecked(void);
 
 /* Device @d (none so far) from now on, on other pages than world_setup() gives it perhaps. */
 void world_add_device(unsigned d, const char *profile, hva_t hva, uint64_t pages);
+/* Device @d by a profile of the scenario's own. */
+void world_add_profile(unsigned d, const struct device_profile *profile);
+/* Make every page of the region present, at home and writable: what entries of 2M need. */
+void world_populate(void);
 /* Migrate a page of the region to another frame. */
 void world_move(uint64_t page);
 

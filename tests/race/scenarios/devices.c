@@ -13,10 +13,42 @@ static void setup(uint64_t pages, const char *profile)
 
 /* ---- GRU ---- */
 
+/* A GRU as it might have been: what it does to an entry of 2M when 4K of it are invalidated. */
+static const struct device_profile gru_whole = {
+	.name = "gru-whole",
+	.tlb = DEVICE_TLB_MIXED,
+	.part = DEVICE_PART_WHOLE,
+	.walk = DEVICE_WALK_HOST,
+	.subscription = DEVICE_INTERVAL,
+	.atomic = true,
+};
+static const struct device_profile gru_too_little = {
+	.name = "gru-too-little",
+	.tlb = DEVICE_TLB_MIXED,
+	.part = DEVICE_PART_IGNORED,
+	.walk = DEVICE_WALK_HOST,
+	.subscription = DEVICE_INTERVAL,
+	.atomic = true,
+};
+
+static bool is_large(void)
+{
+	return race_variant_is("2M-part") || race_variant_is("2M-whole") ||
+	       race_variant_is("too-little");
+}
+
 static void gru_setup(void *ctx)
 {
 	(void)ctx;
-	setup(2, race_variant_is("fine") || race_variant_is("no-retry") ? "gru" : "gru-coarse");
+	if (is_large()) {
+		world_setup(WORLD_LARGE, NULL, NULL);
+		world_populate();
+		world_add_profile(0, race_variant_is("2M-part")	   ? device_profile("gru")
+				     : race_variant_is("2M-whole") ? &gru_whole
+								   : &gru_too_little);
+	} else {
+		setup(2, race_variant_is("coarse") ? "gru-coarse" : "gru");
+	}
 	device_load(0, "the GRU", 1);
 }
 
@@ -46,14 +78,14 @@ static void gru_finish(void *ctx)
 	device_get_stats(world.device[0], &after);
 	explore_say("page 1, which was not invalidated, was %s the TLB",
 		    after.misses > before.misses ? "dropped from" : "still in");
-	if (race_variant_is("fine") && after.misses > before.misses)
+	if ((race_variant_is("fine") || race_variant_is("2M-part")) && after.misses > before.misses)
 		explore_fail("an invalidation of page 0 has dropped page 1");
 	world_finish();
 }
 
 const struct race_scenario a29_gru = {
 	.name = "a29-gru",
-	.rows = "A29 M4",
+	.rows = "A29 A4 M4 M30",
 	.title = "GRU: no page table, a TLB, and callbacks that must not sleep",
 	.question = "The GRU walks the process's own page table when its TLB misses. When 4K of a larger entry are "
 		    "invalidated, does its TLB drop those 4K or the whole entry? (\"Jack was going to verify.\")",
@@ -63,8 +95,9 @@ const struct race_scenario a29_gru = {
 		{ "fine", RACE_PASS, 0, "An invalidation drops the pages that it names." },
 		{ "coarse", RACE_PASS, 0, "It drops all of the 2M around them." },
 		{ "no-retry", RACE_VIOLATION, 41, "A walk that an invalidation has overtaken fills the TLB." },
-		{ "too-little", RACE_PENDING, 0,
-		  "It drops 4K entries only, and keeps a 2M entry with the page in it: needs 2M entries (M30, A3, A4)." },
+		{ "2M-part", RACE_PASS, 0, "The entry is of 2M; its other pages go on hitting it." },
+		{ "2M-whole", RACE_PASS, 0, "The entry is of 2M, and goes." },
+		{ "too-little", RACE_VIOLATION, 0, "It drops entries of 4K only, and keeps one of 2M with the page in it." },
 	},
 	.program = {
 		.setup = gru_setup,
@@ -141,7 +174,12 @@ static struct lock anon_vma;
 static void a31_setup(void *ctx)
 {
 	(void)ctx;
-	setup(1, "gru");
+	if (race_variant_is("huge") || race_variant_is("huge-sleep")) {
+		world_setup(WORLD_LARGE, "gru", NULL);
+		world_populate();
+	} else {
+		setup(1, "gru");
+	}
 	device_load(0, "the GRU", 0);
 	lock_init(&anon_vma);
 }
@@ -151,10 +189,10 @@ static int start(struct mmu_notifier_range *range, unsigned flags)
 	int rc;
 
 	mmu_notifier_range_init(range, MMU_NOTIFY_UNMAP, hostmm_subscriptions(world.mm),
-				world_page(0), world_page(1));
+				world_page(0), world_page(world.pages));
 	range->flags = flags;
-	explore_say("it calls invalidate_range_start(), which %s",
-		    flags ? "may block" : "must not block");
+	explore_say("it calls invalidate_range_start() for %s, which %s",
+		    world.pages > 1 ? "2M" : "4K", flags ? "may block" : "must not block");
 	rc = mmu_notifier_invalidate_range_start(range);
 	explore_say("invalidate_range_start() returns %s", rc ? "-EAGAIN" : "0");
 	return rc;
@@ -162,12 +200,14 @@ static int start(struct mmu_notifier_range *range, unsigned flags)
 
 static void a31_unmap(void *ctx)
 {
-	unsigned flags = race_variant_is("sleep") ? MMU_NOTIFIER_RANGE_BLOCKABLE : 0;
+	unsigned flags = race_variant_is("sleep") || race_variant_is("huge-sleep")
+				 ? MMU_NOTIFIER_RANGE_BLOCKABLE
+				 : 0;
 	struct mmu_notifier_range range;
 
 	(void)ctx;
 	lock_acquire(&anon_vma);
-	explore_say("the kernel holds the anon_vma lock, and wants to unmap page 0");
+	explore_say("the kernel holds the anon_vma lock, and wants to unmap the page");
 	if (!start(&range, flags)) {
 		mmu_notifier_invalidate_range_end(&range);
 		lock_release(&anon_vma);
@@ -194,7 +234,13 @@ static void a31_gru(void *ctx)
 
 static void a31_finish(void *ctx)
 {
+	struct device_stats stats;
+
 	(void)ctx;
+	device_get_stats(world.device[0], &stats);
+	if (stats.flushes != 1 || stats.dropped != 1)
+		explore_fail("%llu flushes dropped %llu entries, not one each",
+			     (unsigned long long)stats.flushes, (unsigned long long)stats.dropped);
 	lock_fini(&anon_vma);
 	world_finish();
 }
@@ -210,13 +256,13 @@ const struct race_scenario a31_blockable = {
 	.variant = {
 		{ "flag", RACE_PASS, 0, "Under the lock the range says that it must not block; -EAGAIN means try later." },
 		{ "sleep", RACE_DEADLOCK, 0, "The range is blockable, whatever the caller holds." },
-		{ "huge", RACE_PENDING, 0,
-		  "invalidate_transhuge_page(): one call for a whole 2M page; needs 2M entries." },
+		{ "huge", RACE_PASS, 0, "The same for a whole 2M page, in one call: it drops the one entry, or nothing." },
+		{ "huge-sleep", RACE_DEADLOCK, 0, "A range of 2M that is blockable, whatever the caller holds." },
 	},
 	.program = {
 		.setup = a31_setup,
 		.finish = a31_finish,
 		.threads = 2,
-		.thread = { { "kernel: unmaps page 0", a31_unmap }, { "GRU: executes", a31_gru } },
+		.thread = { { "kernel: unmaps a page", a31_unmap }, { "GRU: executes", a31_gru } },
 	},
 };

@@ -4,13 +4,11 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M3 M14 M16 M20 M22 M23 M26 M27 M28 M29 M30 A10 A15",
+	.rows = "M14 M16 M20 M22 M23 M26 M27 M28 M29 A10 A15",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
-		{ "M3-unaligned", RACE_PENDING, 0,
-		  "A range for a 2M page that begins at the faulting address instead of the page's: needs 2M entries." },
 		{ "M14-roots", RACE_PENDING, 0,
 		  "An invalid root that a zap skips, or that a fault does not notice: a shadow has one root, for as long as it lives." },
 		{ "M16-hardware", RACE_PENDING, 16,
@@ -30,8 +28,6 @@ const struct race_scenario pending_mutants = {
 		  "kernel can say it." },
 		{ "M29", RACE_PENDING, 0,
 		  "KSM drops the write-protect mark of userfaultfd: needs the real kernel's KSM as an actor." },
-		{ "M30-huge", RACE_PENDING, 0,
-		  "A 4K invalidation that leaves a 2M entry in the TLB: needs 2M entries." },
 	},
 	.program = { .threads = 0 },
 };
