@@ -89,18 +89,30 @@ static const struct backend_ops device_ops = {
 	.wake = device_wake,
 };
 
+/*
+ * As hardware does: A and D are set before the entry is in the TLB, and one filled by a load allows no store unless D was
+ * set already, so that a store walks again. Whoever clears them flushes afterwards, and finds the entry.
+ */
 bool device_shadow_walk(struct device *dev, uint64_t page, bool write)
 {
-	uint64_t spte;
+	uint64_t spte, block = page - page % DEVICE_LARGE_PAGES;
+	bool writable;
+	gfn_t start;
+	int level;
 
 	if (page >= 1UL << SPTE_GFN_BITS)
 		return false;
 	sync_rcu_read_lock();
-	spte = ept_peek(&dev->shadow->ept, page, NULL);
+	spte = ept_walk(&dev->shadow->ept, page, write, &level);
 	sync_rcu_read_unlock();
-	if (!spte_is_present(spte) || (write && !spte_is_writable(spte)))
+	if (!spte_is_present(spte))
 		return false;
-	device_fill(dev, page, spte_fn(spte), spte_is_writable(spte));
+	start = spte_level_start(page, level);
+	writable = spte_is_writable(spte) && spte_is_dirty(spte);
+	if (level > SPTE_LEVEL_4K && dev->profile->tlb == DEVICE_TLB_MIXED)
+		device_fill_large(dev, block, spte_fn(spte) + block - start, writable);
+	else
+		device_fill(dev, page, spte_fn(spte) + page - start, writable);
 	return true;
 }
 

@@ -2,6 +2,7 @@
 /* Entries of 2M in the TLBs of devices: when there is one, and what an invalidation of a part of it does. */
 #include <errno.h>
 
+#include "mmu/shadow/shadow_priv.h"
 #include "tests/unit/device.h"
 
 static bool is_mixed(const struct device_profile *p)
@@ -253,5 +254,58 @@ UTEST(device_tlb, checker_finds_each_page_that_is_wrong)
 	lock_release(&dev->lock);
 	check_eq(device_check(dev, NULL, NULL), 1); /* page 9 may not be written */
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, LARGE)), 0);
+	down(&r, dev);
+}
+
+/* ---- D in the table of a shadow ---- */
+
+static void found_dirty(void *ctx, gfn_t gfn, uint64_t npages)
+{
+	(void)gfn;
+	*(uint64_t *)ctx += npages;
+}
+
+/* What a dirty log does: D goes from the leaves, and then nothing may store by a TLB without setting it again. */
+static uint64_t clear_dirty(struct rig *r, struct device *dev)
+{
+	struct shadow *sh = device_get_shadow(dev);
+	gfn_t gfn = r->hva >> PAGE_SHIFT;
+	struct ept_span span;
+	uint64_t found = 0;
+
+	sync_rcu_read_lock();
+	rwlock_write_acquire(&sh->mmu_lock);
+	span = ept_clear_dirty(&sh->ept, gfn, gfn + r->pages, found_dirty, &found);
+	if (span.count) {
+		lock_acquire(&dev->lock);
+		device_flush(dev, span.start, span.end);
+		lock_release(&dev->lock);
+	}
+	rwlock_write_release(&sh->mmu_lock);
+	sync_rcu_read_unlock();
+	return found;
+}
+
+UTEST(device_tlb, a_store_marks_its_leaf_also_after_a_load)
+{
+	struct device_stats before;
+	struct device *dev;
+	struct rig r;
+
+	up(&r, &dev, "vmwgfx");
+	store(&r, dev, 0, 1);
+	store(&r, dev, 1, 1);
+	check(clear_dirty(&r, dev) >= 2);
+	check_eq(load(&r, dev, 0), 1);
+	check_eq(load(&r, dev, 1), 1);
+	check_eq(clear_dirty(&r, dev), 0);
+	before = stats(dev);
+	store(&r, dev, 0, 2); /* hits an entry that allows no store yet */
+	store(&r, dev, 0, 3);
+	check_eq(stats(dev).misses - before.misses, 1);
+	check_eq(stats(dev).faults, before.faults);
+	check_eq(clear_dirty(&r, dev), 1);
+	check_eq(load(&r, dev, 0), 3);
+	check_eq(clear_dirty(&r, dev), 0);
 	down(&r, dev);
 }
