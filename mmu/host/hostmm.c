@@ -138,9 +138,14 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 		rc = -errno;
 		goto err_undo_alloc;
 	}
+	r->split = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->split));
+	if (!r->split) {
+		rc = -ENOMEM;
+		goto err_undo_hpte;
+	}
 	rc = view_create(&r->view, mm->pool, &mm->uffd, npages, home);
 	if (rc)
-		goto err_undo_hpte;
+		goto err_undo_split;
 	r->mm = mm;
 	r->pool = mm->pool;
 	r->home = home;
@@ -153,6 +158,8 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	*out = r;
 	return 0;
 
+err_undo_split:
+	free(r->split);
 err_undo_hpte:
 	munmap(r->hpte, npages * sizeof(*r->hpte));
 err_undo_alloc:
@@ -168,6 +175,7 @@ static void region_destroy(struct region *r)
 	munmap(r->hpte, npages * sizeof(*r->hpte));
 	if (r->prots)
 		munmap(r->prots, npages);
+	free(r->split);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
 		cond_fini(&r->chunk[i].page_in_done);
 		lock_fini(&r->chunk[i].lock);

@@ -135,6 +135,28 @@ void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t 
 int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *prot);
 
 /*
+ * Large pages: HOSTMM_LARGE pages from a multiple of that on (in the region, and so in its view and its home frames).
+ *
+ * hostmm_collapse - make the pages at @hva a large one: bring in those that are absent, move all to their home frames,
+ *	with equal rights (writable if one was: never a missed store, sometimes an early one). One CLEAR bracket over
+ *	all of them, in which nothing can fail. Takes mmap_lock for writing. 0; -EINVAL (not such a place, or pages with
+ *	different rights); -EFAULT (no rights); -EAGAIN (a home frame is shared, or somebody still has it, or a page has gone
+ *	again); the pager's errno, -ENOMEM, -ENOSPC: then contents and rights are as before. Row A27. Kernel: collapse_huge_page().
+ * hostmm_split_huge - let hostmm_huge() say no for them until they are collapsed again; contents, frames and rights stay.
+ *	CLEAR. Secondary TLBs are told before the pages count as small, or, with HOSTMM_SPLIT_LATE, when they do:
+ *	what a large entry reaches is the same (A2). Takes mmap_lock for reading. 0, -EINVAL. Kernel: split_huge_pmd().
+ * hostmm_map_zero - let the absent pages of [start, end) have frames of zeros that all share (pool_zero_run()), read-only; a
+ *	store to one gives it a frame of its own, with a CLEAR bracket over that page (A3). A whole block of them is a
+ *	large page. Giving is not told. Takes mmap_lock for reading. 0; -EINVAL, also for a region with a pager;
+ *	-EFAULT for pages without rights; -ENOSPC, -ENOMEM. Kernel: set_huge_zero_folio().
+ */
+#define HOSTMM_LARGE POOL_LARGE
+int hostmm_collapse(struct hostmm *mm, hva_t hva);
+enum hostmm_split { HOSTMM_SPLIT_LOCKED, HOSTMM_SPLIT_LATE };
+int hostmm_split_huge(struct hostmm *mm, hva_t hva, enum hostmm_split when);
+int hostmm_map_zero(struct hostmm *mm, hva_t start, hva_t end);
+
+/*
  * hostmm_huge - may the @n pages from @hva on (page aligned, @n > 0) be one large entry? All in one region, present, of
  * consecutive frames, with equal rights. *@first is the first page. Takes no reference and no chunk lock: like a page of
  * hostmm_gup() the answer is good only if the sequence, read before the call, still holds when the caller installs.

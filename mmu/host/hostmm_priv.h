@@ -32,6 +32,9 @@ struct hostmm {
 /* hostmm_region - the region with @hva inside, or NULL. mmap_lock held. */
 struct region *hostmm_region(struct hostmm *mm, hva_t hva);
 
+/* hostmm_large_region - the region with @hva inside, where a large page begins and ends in it; or NULL. mmap_lock held. */
+struct region *hostmm_large_region(struct hostmm *mm, hva_t hva);
+
 static inline uint64_t region_page(const struct region *r, hva_t hva)
 {
 	return (hva - r->start) >> PAGE_SHIFT;

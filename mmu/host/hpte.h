@@ -71,6 +71,8 @@ struct region {
 	struct view *view;	       /* [I] */
 	hva_t forked_from;	/* [I] where the parent has this region; 0 without a parent */
 	_Atomic uint64_t *hpte; /* [c] sparse */
+	_Atomic uint8_t *
+		split; /* [c] per chunk: it may not be one large entry though its pages lie in a row; sparse */
 	_Atomic uint64_t page_ins, pages_in; /* relaxed counters */
 	struct chunk_lock chunk[CHUNK_LOCKS];
 };

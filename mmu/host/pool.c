@@ -6,40 +6,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mmu/base/sync.h"
 #include "mmu/host/pool_priv.h"
 
 /* Frame flags. Zero is the state of a frame never used: the array is sparse. */
 #define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
 #define FRAME_LOOSE  (1u << 1) /* of no region: unreserve with the last reference */
-
-struct frame {
-	_Atomic uint32_t refs;
-	_Atomic uint32_t maps; /* hptes that have it; at most refs */
-	_Atomic uint32_t
-		flags; /* written by the owner of the frame: its filler, or who drops the last reference */
-};
-
-/* A run of frames that nobody has reserved. */
-struct extent {
-	struct extent *next; /* by address */
-	fn_t start, end;
-};
-
-/*
- * Locks used to protect members:
- *	I	immutable after create
- *	l	lock
- *	a	atomic
- */
-struct pool {
-	struct pool_file file; /* [I] */
-	bool canary;	       /* [I] */
-	struct frame *frames;  /* [I] members [a] */
-	_Atomic uint64_t used; /* [a] */
-	struct lock lock;
-	struct extent *free; /* [l] */
-};
 
 int pool_create(struct pool **out, uint64_t frames, bool canary)
 {
@@ -52,6 +23,7 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 	if (!pool)
 		return -ENOMEM;
 	pool->canary = canary;
+	sync_store(&pool->zero, FN_NONE);
 	lock_init(&pool->lock);
 
 	rc = pool_file_open(&pool->file, frames);
@@ -83,6 +55,7 @@ err_undo_alloc:
 
 void pool_destroy(struct pool *pool)
 {
+	pool_drop_zero_run(pool);
 	bug_on(!pool->free || pool->free->next || pool->free->start != 0 ||
 	       pool->free->end != pool->file.nframes);
 	free(pool->free);
@@ -109,121 +82,11 @@ void *pool_direct(const struct pool *pool, fn_t fn)
 	return pool->file.direct + (fn << PAGE_SHIFT);
 }
 
-static void drop_if_empty(struct extent **link)
-{
-	struct extent *e = *link;
-
-	if (e->start == e->end) {
-		*link = e->next;
-		free(e);
-	}
-}
-
-/* The first extent with room for @n frames from a multiple of @align on; *@first is that. NULL: none. */
-static struct extent **find_room(struct pool *pool, uint64_t n, uint64_t align, fn_t *first)
-{
-	struct extent **link, *e;
-
-	for (link = &pool->free; (e = *link); link = &e->next) {
-		*first = (e->start + align - 1) & ~(align - 1);
-		if (*first < e->end && e->end - *first >= n)
-			return link;
-	}
-	return NULL;
-}
-
-/* Take [first, first + n) out of *@link. What lies before it stays a place for small runs. */
-static int take_run(struct extent **link, fn_t first, uint64_t n)
-{
-	struct extent *e = *link, *before;
-
-	if (first > e->start) {
-		before = malloc(sizeof(*before));
-		if (!before)
-			return -ENOMEM;
-		*before = (struct extent){ .next = e, .start = e->start, .end = first };
-		*link = before;
-		link = &before->next;
-	}
-	e->start = first + n;
-	drop_if_empty(link);
-	return 0;
-}
-
-/* Regions grow from the bottom, loose frames from the top, so that these do not fragment those. */
-int pool_reserve(struct pool *pool, uint64_t n, fn_t *first)
-{
-	uint64_t align = n >= POOL_LARGEST ? POOL_LARGEST : n >= POOL_LARGE ? POOL_LARGE : 1;
-	struct extent **link;
-	int rc;
-
-	if (!n)
-		return -EINVAL;
-	lock_acquire(&pool->lock);
-	link = find_room(pool, n, align, first);
-	if (!link && align == POOL_LARGEST)
-		link = find_room(pool, n, POOL_LARGE, first);
-	if (!link && align > 1)
-		link = find_room(pool, n, 1, first);
-	rc = link ? take_run(link, *first, n) : -ENOSPC;
-	lock_release(&pool->lock);
-	return rc;
-}
-
-static int reserve_top(struct pool *pool, fn_t *fn)
-{
-	struct extent **link, **last = NULL;
-	int rc = -ENOSPC;
-
-	lock_acquire(&pool->lock);
-	for (link = &pool->free; *link; link = &(*link)->next)
-		last = link;
-	if (last) {
-		*fn = --(*last)->end;
-		drop_if_empty(last);
-		rc = 0;
-	}
-	lock_release(&pool->lock);
-	return rc;
-}
-
-void pool_unreserve(struct pool *pool, fn_t first, uint64_t n)
-{
-	struct extent **link, *e, *next;
-	fn_t end = first + n;
-
-	bug_on(!n || end < first || end > pool->file.nframes);
-	lock_acquire(&pool->lock);
-	for (link = &pool->free; *link && (*link)->end < first; link = &(*link)->next)
-		;
-	e = *link;
-	if (e && e->end == first) {
-		e->end = end;
-	} else if (e && e->start == end) {
-		e->start = first;
-	} else {
-		bug_on(e && e->start < end);
-		struct extent *fresh = malloc(sizeof(*fresh));
-
-		bug_on(!fresh); /* 24 bytes; losing frames for ever would be the alternative */
-		*fresh = (struct extent){ .next = e, .start = first, .end = end };
-		*link = fresh;
-		e = fresh;
-	}
-	next = e->next;
-	if (next && next->start == e->end) {
-		e->end = next->end;
-		e->next = next->next;
-		free(next);
-	}
-	lock_release(&pool->lock);
-}
-
 /* A frame that its region gave back may still have a slow reader: keep it aside while looking for another. */
 int pool_alloc_loose(struct pool *pool, fn_t *fn)
 {
 	fn_t used;
-	int rc = reserve_top(pool, fn);
+	int rc = pool_reserve_top(pool, fn);
 
 	if (rc)
 		return rc;

@@ -87,6 +87,14 @@ void pool_map(struct pool *pool, fn_t fn);
 void pool_unmap(struct pool *pool, fn_t fn);
 uint32_t pool_maps(struct pool *pool, fn_t fn);
 
+/*
+ * pool_zero_run - POOL_LARGE frames of zeros, from a multiple of POOL_LARGE on, that many pages share read-only: the
+ * pool has a reference and a map of each for good, so nobody is ever alone with one. Made at the first call; not counted
+ * as used. 0, -ENOSPC without such a place, -ENOMEM. pool_is_zero - is @fn one of them? Kernel: the huge zero folio.
+ */
+int pool_zero_run(struct pool *pool, fn_t *first);
+bool pool_is_zero(struct pool *pool, fn_t fn);
+
 /* pool_used - frames with a reference now; reserved ones without contents do not count. */
 uint64_t pool_used(const struct pool *pool);
 

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Where the pool's memory comes from: a sparse file of the system, huge pages of it where they are to be had.
- * Owns the file, the direct map and the mapping to populate through. pool.c calls, from any thread; it decides which
- * frames have memory. Knows no references.
+ * The inside of struct pool, shared by pool*.c only; and where its memory comes from (pool_file_*): a sparse file of
+ * the system, huge pages of it where they are to be had. pool_file.c owns the file, the direct map and the mapping to
+ * populate through, and knows no references; pool.c decides which frames have memory.
  */
 #ifndef UMBRA_MMU_HOST_POOL_PRIV_H
 #define UMBRA_MMU_HOST_POOL_PRIV_H
 
 #include <stddef.h>
 
-#include "mmu/base/addr.h"
+#include "mmu/base/sync.h"
+#include "mmu/host/pool.h"
 
 struct pool_file {
 	int fd;
@@ -34,6 +35,42 @@ void pool_file_close(struct pool_file *f);
 int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_punch(struct pool_file *f, fn_t first, uint64_t n);
+
+struct frame {
+	_Atomic uint32_t refs;
+	_Atomic uint32_t maps; /* hptes that have it; at most refs */
+	_Atomic uint32_t
+		flags; /* written by the owner of the frame: its filler, or who drops the last reference */
+};
+
+/* A run of frames that nobody has reserved. */
+struct extent {
+	struct extent *next; /* by address */
+	fn_t start, end;
+};
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after create
+ *	l	lock
+ *	a	atomic
+ */
+struct pool {
+	struct pool_file file; /* [I] */
+	bool canary;	       /* [I] */
+	struct frame *frames;  /* [I] members [a] */
+	_Atomic uint64_t used; /* [a] */
+	_Atomic fn_t zero;     /* [a] of the zero run, FN_NONE before */
+	struct lock lock;
+	struct extent *free; /* [l] */
+};
+
+/*
+ * pool_reserve_top - take one frame from the top. Takes pool->lock. 0 or -ENOSPC.
+ * pool_drop_zero_run - let go of what pool_zero_run() has made.
+ */
+int pool_reserve_top(struct pool *pool, fn_t *fn);
+void pool_drop_zero_run(struct pool *pool);
 
 /* pool_map_sparse - map @bytes of @fd, or of zeros for -1, that cost memory only where they are touched. NULL: errno. */
 void *pool_map_sparse(size_t bytes, int fd);
