@@ -65,6 +65,8 @@ static const struct mutant_arm {
 	{ 'A', 23, 123, "a23-async-fork", "untold" },
 	{ 'A', 24, 124, "a24-stale-but-alive", "untold" },
 	{ 'A', 26, 126, "a26-one-flush", "each-page" },
+	{ 'A', 27, 127, "a27-collapse", "first-page" },
+	{ 'A', 28, 128, "a28-truncate", "untold" },
 	{ 'A', 34, 134, "a34-deferred-remove", "at-once" },
 	{ 'A', 34, 135, "a34-last-one-thaws", "first" },
 	{ 'A', 36, 136, "a36-misuse", "back-out" },

@@ -19,6 +19,8 @@
 	X(a24_stale_but_alive)  \
 	X(a25_swap_by_accident) \
 	X(a26_one_flush)        \
+	X(a27_collapse)         \
+	X(a28_truncate)         \
 	X(a29_gru)              \
 	X(a30_xpmem)            \
 	X(a31_blockable)        \
@@ -48,7 +50,6 @@
 	X(pending_clean)        \
 	X(pending_huge)         \
 	X(pending_mutants)      \
-	X(pending_truncate)     \
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \
 	X(explorer_grace)       \

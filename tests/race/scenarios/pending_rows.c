@@ -4,7 +4,7 @@
 
 const struct race_scenario pending_huge = {
 	.name = "pending-huge",
-	.rows = "A1 A2 A6 A8 A27",
+	.rows = "A1 A2 A6 A8",
 	.title = "Races of huge pages",
 	.question = "Which questions about huge pages cannot be run yet, and what do they wait for?",
 	.lesson = "",
@@ -17,20 +17,6 @@ const struct race_scenario pending_huge = {
 		{ "A6-both", RACE_PENDING, 0, "A2 beside A3 and A4, which are a6-huge-entry: needs a huge zero page." },
 		{ "A8-switch", RACE_PENDING, 0,
 		  "The optimisations for huge pages on and off: needs those of A2." },
-		{ "A27-collapse", RACE_PENDING, 0,
-		  "Collapse of 512 pages under a guest's stores: needs 2M entries and the collapsing actor." },
-	},
-	.program = { .threads = 0 },
-};
-
-const struct race_scenario pending_truncate = {
-	.name = "pending-truncate",
-	.rows = "A28",
-	.title = "Shrink and extend too quickly",
-	.question = "A file is truncated and extended again before a device has let go: may it see old contents?",
-	.lesson = "",
-	.variant = {
-		{ "A28-truncate", RACE_PENDING, 0, "Needs an actor that truncates and extends a region." },
 	},
 	.program = { .threads = 0 },
 };

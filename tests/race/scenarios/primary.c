@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Operations of the primary on whole ranges: collapse (A27), truncate and extend (A28). */
+#include "tests/race/scenario.h"
+#include "tests/race/scenarios/linter.h"
+#include "tests/race/world.h"
+
+#define SHOWN(value) ((unsigned long long)(value))
+
+/* ---- A27: khugepaged ---- */
+
+static void collapse_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(HOSTMM_LARGE,
+		    race_variant_is("async")   ? "xpmem-async"
+		    : race_variant_is("tlb")   ? "ats-4k"
+		    : race_variant_is("xpmem") ? "xpmem"
+					       : "kvm",
+		    NULL);
+	if (race_variant_is("first-page"))
+		linter_off();
+	host_store("CPU", 1, 1);
+	world_move(1);
+	device_store(0, "device, which so has the page mapped, small,", 1, 1);
+}
+
+static void collapse(void *ctx)
+{
+	(void)ctx;
+	explore_say("khugepaged begins to collapse pages 0 to 511, of which page 1 is elsewhere");
+	if (hostmm_collapse(world.mm, world.hva))
+		explore_fail("collapse failed");
+	explore_say("all pages lie in a row: page 1 was copied to its place");
+}
+
+static void store_2(void *ctx)
+{
+	(void)ctx;
+	device_store(0, "device", 1, 2);
+}
+
+static void collapse_finish(void *ctx)
+{
+	uint64_t now = host_load("CPU, at the end,", 1);
+	struct gup_page first;
+
+	(void)ctx;
+	if (now != 2)
+		explore_fail(
+			"the device's store of 2 is lost: it went to the frame that was copied");
+	if (!hostmm_huge(world.mm, world.hva, HOSTMM_LARGE, &first))
+		explore_fail("the pages are no large page");
+	linter_on();
+	if (race_variant_is("async"))
+		world_finish_unchecked();
+	else
+		world_finish();
+}
+
+const struct race_scenario a27_collapse = {
+	.name = "a27-collapse",
+	.rows = "A27 A18 A24",
+	.title = "Collapsing small pages into a large one",
+	.question = "khugepaged copies 512 pages to one large page while a device stores to them, and may not fail half-way. The "
+		    "device may have mapped any of them as 4K. What must it be told, and when?",
+	.lesson = "The device was told of one page only, and stored to another after that had been copied.",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "One bracket over the whole 2M, around the copies; all that can fail comes before (kvm)." },
+		{ "xpmem", RACE_PASS, 0, "The same, with a device that pins (xpmem)." },
+		{ "tlb", RACE_PASS, 0, "TLBs are flushed before the copies, and before the pages are set (ats-4k)." },
+		{ "first-page", RACE_VIOLATION, 127, "A bracket over the first page: \"it stands for the large one\" (kvm)." },
+		{ "async", RACE_VIOLATION, 0, "The device lets go later (xpmem-async)." },
+	},
+	.program = {
+		.setup = collapse_setup,
+		.finish = collapse_finish,
+		.threads = 2,
+		.thread = { { "khugepaged", collapse }, { "device", store_2 } },
+	},
+	.bound = 1, /* 512 pages are many steps */
+};
+
+/* ---- A28: shrink and extend too quickly ---- */
+
+static void truncate_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(2,
+		    race_variant_is("async")   ? "xpmem-async"
+		    : race_variant_is("tlb")   ? "ats-4k"
+		    : race_variant_is("xpmem") ? "xpmem"
+		    : race_variant_is("hmm")   ? "hmm"
+					       : "kvm",
+		    NULL);
+	if (race_variant_is("untold"))
+		linter_off();
+	device_store(0, "device", 1, 7);
+}
+
+static void resize(uint64_t npages)
+{
+	explore_say("CPU begins to set the size to %llu", SHOWN(npages));
+	if (hostmm_truncate(world.mm, world.hva, npages))
+		explore_fail("truncate failed");
+	explore_say("the size is %llu", SHOWN(npages));
+}
+
+static void shrink_and_extend(void *ctx)
+{
+	(void)ctx;
+	resize(1);
+	resize(2);
+	if (host_load("CPU", 1) != 0)
+		explore_fail("the page that came back has old contents");
+	host_store("CPU", 1, 8);
+	if (host_load("CPU", 1) != 8)
+		explore_fail("somebody else stores to the new page");
+}
+
+/* Before the page goes, while it is gone, or after it came back. */
+static void look(void *ctx)
+{
+	bool came_back = false;
+
+	(void)ctx;
+	for (int i = 0; i < 2; i++) {
+		uint64_t value = 0;
+		int rc = device_read(world.device[0], world_page(1), &value, sizeof(value));
+
+		if (rc) {
+			explore_say("device is refused: the page is beyond the end");
+			came_back = true;
+			continue;
+		}
+		explore_say("device reads %llu from page 1", SHOWN(value));
+		if (came_back && value == 7)
+			explore_fail("the device reads what was cut off before it looked");
+		if (value != 7 && value != 0 && value != 8)
+			explore_fail("the device reads from a frame that was freed");
+		came_back |= value != 7;
+	}
+}
+
+static void truncate_finish(void *ctx)
+{
+	uint64_t value = device_load(0, "device, at the end,", 1);
+
+	(void)ctx;
+	if (value != 8)
+		explore_fail("the device must read 8 from the new page, not %#llx", SHOWN(value));
+	linter_on();
+	if (race_variant_is("async"))
+		world_finish_unchecked();
+	else
+		world_finish();
+}
+
+const struct race_scenario a28_truncate = {
+	.name = "a28-truncate",
+	.rows = "A28 A19 A24",
+	.title = "Shrink and extend too quickly",
+	.question = "A file is truncated and extended again, so that a page is gone and back before a device has noticed "
+		    "that it was gone. May it see the old contents, or the freed frame?",
+	.lesson = "The device kept the frame of the page that was cut off. The new page has another one, or the same with "
+		  "new contents: the device reads what nobody else does.",
+	.variant = {
+		{ "safe", RACE_PASS, 0,
+		  "Sizes change one after the other; a bracket around the loss, before frames are freed (kvm)." },
+		{ "hmm", RACE_PASS, 0, "The same (hmm)." },
+		{ "xpmem", RACE_PASS, 0, "The same, with a pin on the old frame (xpmem)." },
+		{ "tlb", RACE_PASS, 0, "TLBs are flushed before frames are freed (ats-4k)." },
+		{ "untold", RACE_VIOLATION, 128, "No bracket: \"nobody can fault beyond the end any more\" (kvm)." },
+		{ "async", RACE_VIOLATION, 0, "The device lets go later (xpmem-async)." },
+	},
+	.program = {
+		.setup = truncate_setup,
+		.finish = truncate_finish,
+		.threads = 2,
+		.thread = { { "CPU: truncate, extend", shrink_and_extend }, { "device", look } },
+	},
+};
