@@ -185,6 +185,8 @@ static inline void rwlock_write_release(struct rwlock *l)
 #define sync_store_release(p, v)    atomic_store_explicit((p), (v), memory_order_release)
 #define sync_fetch_add(p, v)	    atomic_fetch_add_explicit((p), (v), memory_order_acq_rel)
 #define sync_fetch_sub(p, v)	    atomic_fetch_sub_explicit((p), (v), memory_order_acq_rel)
+#define sync_fetch_or(p, v)	    atomic_fetch_or_explicit((p), (v), memory_order_acq_rel)
+#define sync_fetch_and(p, v)	    atomic_fetch_and_explicit((p), (v), memory_order_acq_rel)
 #define sync_exchange(p, v)	    atomic_exchange_explicit((p), (v), memory_order_acq_rel)
 #define sync_cas(p, old, new)                                                            \
 	atomic_compare_exchange_strong_explicit((p), (old), (new), memory_order_acq_rel, \

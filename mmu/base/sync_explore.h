@@ -188,6 +188,8 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
 #define sync_store_release(p, v) explore_access(EXPLORE_STORE, p, atomic_store((p), (v)))
 #define sync_fetch_add(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_add((p), (v)))
 #define sync_fetch_sub(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_sub((p), (v)))
+#define sync_fetch_or(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_or((p), (v)))
+#define sync_fetch_and(p, v)	 explore_access(EXPLORE_RMW, p, atomic_fetch_and((p), (v)))
 #define sync_exchange(p, v)	 explore_access(EXPLORE_RMW, p, atomic_exchange((p), (v)))
 #define sync_cas(p, old, new) \
 	explore_access(EXPLORE_RMW, p, atomic_compare_exchange_strong((p), (old), (new)))

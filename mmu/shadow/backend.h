@@ -36,7 +36,10 @@ struct backend_ops {
 	int (*map)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
 	/* required. Mapped read-only so far: allow stores. mmu_lock held for reading. As map. */
 	int (*make_writable)(void *slot_backend, uint64_t page, uint64_t n);
-	/* optional: else zap. On return nobody stores to the pages; loads go on. mmu_lock held for writing. Cannot fail. */
+	/*
+	 * optional: else zap. On return nobody stores to the pages without asking, and a walk for a store sets D anew; loads go
+	 * on. mmu_lock held for writing (but see walks_table). Cannot fail.
+	 */
 	void (*wrprotect)(void *slot_backend, uint64_t page, uint64_t n);
 	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
 	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
@@ -60,6 +63,19 @@ struct backend_ops {
 	uint64_t (*compare)(void *slot_backend, uint64_t page, uint64_t n,
 			    const struct backend_page *allowed,
 			    void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx);
+	/*
+	 * Hardware walks the table itself: what an entry says is all there is, map and make_writable have nothing to do. Then
+	 * entries may lose W or D, and wrprotect be called, with mmu_lock held for reading.
+	 */
+	bool walks_table;
+	/*
+	 * optional, both or none. The backend knows which pages the guest stores to. log_dirty: begin or end; slots_lock held.
+	 * 0 or -errno; ending cannot fail. collect_dirty: set the bits of the slot's pages stored to since the last call in
+	 * @bitmap; on return each next store is known again. slots_lock held, not mmu_lock. 0, or -errno: what is in @bitmap
+	 * is taken all the same.
+	 */
+	int (*log_dirty)(void *slot_backend, bool on);
+	int (*collect_dirty)(void *slot_backend, uint64_t *bitmap);
 	/* required. Whoever waits for the pages may try again. No lock held but RCU. */
 	void (*wake)(void *slot_backend, uint64_t page, uint64_t n);
 };

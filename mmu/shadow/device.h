@@ -49,6 +49,7 @@ struct device_profile {
 	enum device_walk walk;
 	enum device_subscription subscription;
 	unsigned fault_around; /* of the shadow (struct shadow_opts) */
+	bool no_ad;	       /* of the shadow: the device sets no A and D */
 	bool follows; /* a mirror takes up, read-only, the frame that change_pte tells (M2) */
 	bool pins; /* a mirror keeps a reference on each frame in it; A24: that excuses nothing */
 	bool atomic; /* never sleeps in a callback: refuses what is not blockable only while held (device_hold()) */
@@ -63,6 +64,7 @@ struct device_profile {
  *
  *			TLB	a part of 2M	walks	hears by
  *	kvm		mixed	drops all	shadow	start, end
+ *	kvm-no-ad	as kvm, on hardware that sets no A and D
  *	vmwgfx		4K			shadow	start, end	buffer whose dirty pages are asked for
  *	gru		mixed	drops the part	host	interval	atomic callbacks
  *	gru-coarse	mixed	drops all	host	interval	atomic; also drops what lies around

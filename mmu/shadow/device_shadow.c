@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/shadow/device_priv.h"
 #include "mmu/shadow/shadow_priv.h"
 
@@ -86,6 +87,7 @@ static const struct backend_ops device_ops = {
 	.make_writable = device_make_writable,
 	.wrprotect = device_flush_pages,
 	.zap = device_flush_pages,
+	.walks_table = true,
 	.wake = device_wake,
 };
 
@@ -108,7 +110,7 @@ bool device_shadow_walk(struct device *dev, uint64_t page, bool write)
 	if (!spte_is_present(spte))
 		return false;
 	start = spte_level_start(page, level);
-	writable = spte_is_writable(spte) && spte_is_dirty(spte);
+	writable = spte_is_writable(spte) && (spte_is_dirty(spte) || mutant(115));
 	if (level > SPTE_LEVEL_4K && dev->profile->tlb == DEVICE_TLB_MIXED)
 		device_fill_large(dev, block, spte_fn(spte) + block - start, writable);
 	else
@@ -130,7 +132,10 @@ int device_shadow_fault(struct device *dev, uint64_t page, bool write)
 
 int device_shadow_attach(struct device *dev, unsigned prot)
 {
-	struct shadow_opts opts = { .fault_around = dev->profile->fault_around };
+	struct shadow_opts opts = {
+		.fault_around = dev->profile->fault_around,
+		.no_ad = dev->profile->no_ad,
+	};
 	unsigned flags = prot & HOSTMM_PROT_WRITE ? 0 : MEMSLOT_READONLY;
 	int rc = shadow_create(&dev->shadow, dev->mm, &device_ops, dev, &opts);
 

@@ -11,6 +11,7 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 		  void *backend_ctx, const struct shadow_opts *opts)
 {
 	unsigned around = opts->fault_around;
+	struct ept_opts table;
 	struct shadow *sh;
 	int rc;
 
@@ -23,7 +24,12 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	sh->ops = ops;
 	sh->backend_ctx = backend_ctx;
 	slots_init(&sh->slots);
-	rc = ept_init(&sh->ept, NULL);
+	table = (struct ept_opts){
+		.ad = ops->walks_table && !opts->no_ad,
+		.dirtied = shadow_dirty_leaf,
+		.ctx = sh,
+	};
+	rc = ept_init(&sh->ept, &table);
 	if (rc) {
 		free(sh);
 		return rc;
@@ -45,6 +51,7 @@ void shadow_destroy(struct shadow *sh)
 {
 	mmu_notifier_unregister(&sh->mn); /* by release, nothing is mapped any more */
 	shadow_remove_slots(sh);
+	dirty_fini(sh);
 	ept_fini(&sh->ept);
 	slots_fini(&sh->slots);
 	around_fini(&sh->around);
@@ -88,6 +95,9 @@ static int access_guest(struct shadow *sh, gpa_t gpa, char *in, const char *from
 		uint64_t n = min_u64(len, (memslot_end(slot) << PAGE_SHIFT) - gpa);
 
 		rc = from ? hostmm_write(sh->mm, hva, from, n) : hostmm_read(sh->mm, hva, in, n);
+		if (from && n)
+			shadow_mark_dirty_range(sh, slot, gpa,
+						n); /* also what was written before an error */
 		gpa += n;
 		len -= n;
 		if (from)

@@ -20,6 +20,8 @@ struct shadow_opts {
 	 * SHADOW_AROUND_MAX when they run on); else a power of two, the aligned block around the fault.
 	 */
 	unsigned fault_around;
+	/* The table has no A and D bits, also where the backend's hardware would set them. */
+	bool no_ad;
 };
 
 /* Monotonic, relaxed. */

@@ -8,6 +8,7 @@
 
 #include "mmu/base/mutant.h"
 #include "mmu/shadow/around.h"
+#include "mmu/shadow/dirty_priv.h"
 #include "mmu/shadow/ept.h"
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/zap.h"
@@ -43,6 +44,7 @@ struct shadow {
 	struct cond mn_changed; /* mn_active reached 0, an invalidation ended, or slots changed */
 
 	struct around around; /* has its own lock */
+	struct dirty dirty;   /* has its own guards */
 
 	_Atomic uint64_t zap_piece; /* [a] ZAP_PIECE; tests take less */
 
@@ -69,28 +71,6 @@ static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
  * where the backend can. In a batch: mmu_lock held for writing.
  */
 void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
-
-/*
- * Where dirty logging meets slots; slots_lock held.
- * shadow_dirty_prepare_slot - before @next is published where @old (NULL: none) is. 0 or -errno: it is not published.
- * shadow_dirty_slot_changed - @next (NULL: none) is published in the place of @old, which nobody uses any more.
- */
-static inline int shadow_dirty_prepare_slot(struct shadow *sh, const struct memslot *old,
-					    struct memslot *next)
-{
-	(void)sh;
-	(void)old;
-	(void)next;
-	return 0;
-}
-
-static inline void shadow_dirty_slot_changed(struct shadow *sh, const struct memslot *old,
-					     const struct memslot *next)
-{
-	(void)sh;
-	(void)old;
-	(void)next;
-}
 
 /* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
 void shadow_remove_slots(struct shadow *sh);

@@ -24,7 +24,8 @@ struct memslot {
 	gfn_t gfn;
 	uint64_t npages;
 	hva_t hva;
-	void *backend; /* of the backend's slot_add */
+	void *backend;		 /* of the backend's slot_add */
+	struct dirty_log *dirty; /* NULL: stores are not logged (dirty_priv.h) */
 };
 
 /*

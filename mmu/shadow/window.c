@@ -8,12 +8,15 @@
 #include "mmu/host/fault_threads.h"
 #include "mmu/host/view.h"
 #include "mmu/notify/interval_tree.h"
+#include "mmu/shadow/dirty_ring.h"
 #include "mmu/shadow/window_priv.h"
 
 /* The part of the window under one slot. */
 struct pane {
 	struct interval_node node; /* its addresses */
 	struct pool *pool;
+	struct window *window;
+	unsigned id;
 	struct view *view;
 	gfn_t gfn; /* panes_lock */
 };
@@ -67,6 +70,8 @@ static int window_slot_add(void *ctx, struct memslot *slot, fn_t home)
 	pane->node.end = pane->node.start + (slot->npages << PAGE_SHIFT);
 	pane->pool = window->pool;
 	pane->gfn = slot->gfn;
+	pane->window = window;
+	pane->id = slot->id;
 	slot->backend = pane;
 
 	rwlock_write_acquire(&window->panes_lock);
@@ -166,6 +171,22 @@ static void window_wake(void *slot_backend, uint64_t page, uint64_t n)
 	view_wake(pane->view, page, n);
 }
 
+static int window_log_dirty(void *slot_backend, bool on)
+{
+	struct pane *pane = slot_backend;
+	const struct window_opts *opts = &pane->window->opts;
+
+	return opts->log_dirty ? opts->log_dirty(opts->dirty_ctx, pane->id, on) : -EOPNOTSUPP;
+}
+
+static int window_collect_dirty(void *slot_backend, uint64_t *bitmap)
+{
+	struct pane *pane = slot_backend;
+	const struct window_opts *opts = &pane->window->opts;
+
+	return opts->collect_dirty(opts->dirty_ctx, pane->id, bitmap);
+}
+
 const struct backend_ops window_ops = {
 	.slot_add = window_slot_add,
 	.slot_remove = window_slot_remove,
@@ -178,6 +199,8 @@ const struct backend_ops window_ops = {
 	.age = window_age,
 	.compare = window_compare,
 	.wake = window_wake,
+	.log_dirty = window_log_dirty,
+	.collect_dirty = window_collect_dirty,
 };
 
 void *window_base(const struct memslot *slot)
@@ -270,8 +293,10 @@ int window_start(struct window *window, struct shadow *shadow)
 
 void window_stop(struct window *window)
 {
-	if (window->threads)
-		fault_threads_stop(window->threads);
+	if (!window->threads)
+		return;
+	shadow_dirty_ring_release(window->shadow); /* a fault thread may be waiting for room */
+	fault_threads_stop(window->threads);
 	window->threads = NULL;
 }
 

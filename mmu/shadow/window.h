@@ -20,6 +20,14 @@ struct window_opts {
 	 */
 	void (*fatal)(void *ctx, gpa_t gpa, bool write, int error);
 	void *fatal_ctx;
+	/*
+	 * optional, both or none. Who maps the window into a guest may know its stores: KVM's own dirty log of the memslot.
+	 * backend_ops.log_dirty and .collect_dirty, for slot @id. Without, a slot cannot log by SHADOW_DIRTY_BACKEND
+	 * (-EOPNOTSUPP).
+	 */
+	int (*log_dirty)(void *ctx, unsigned id, bool on);
+	int (*collect_dirty)(void *ctx, unsigned id, uint64_t *bitmap);
+	void *dirty_ctx;
 };
 
 #define GPA_NONE (~(gpa_t)0)
