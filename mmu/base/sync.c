@@ -47,6 +47,11 @@ void sync_rcu_read_unlock(void)
 	urcu_bp_read_unlock();
 }
 
+bool sync_rcu_is_held(void)
+{
+	return urcu_bp_read_ongoing();
+}
+
 void sync_rcu_wait(void)
 {
 	bug_on(urcu_bp_read_ongoing());

@@ -193,10 +193,10 @@ static inline void rwlock_write_release(struct rwlock *l)
 						memory_order_acquire)
 
 /* Memory behind @p is about to be touched by somebody who shares no lock with the others: only the explorer asks. */
-#define sync_touch(p)	  ((void)(p))
+#define sync_touch(p)	       ((void)(p))
 
 /* A callback that is about to be called, as in sync_callback(ops->release)(mn): the explorer notes who calls what. */
-#define sync_callback(fn) (fn)
+#define sync_callback(fn)      (fn)
 
 /*
  * RCU, bulletproof flavour: no registration, readers may sleep, sections nest.
@@ -206,6 +206,9 @@ static inline void rwlock_write_release(struct rwlock *l)
 void sync_rcu_read_lock(void);
 void sync_rcu_read_unlock(void);
 void sync_rcu_wait(void);
+bool sync_rcu_is_held(void);
+
+#define sync_rcu_assert_held() bug_on(!sync_rcu_is_held())
 
 #endif /* !UMBRA_EXPLORER */
 

@@ -211,9 +211,11 @@ void explore_callback(const char *what, const char *where);
 	})
 
 void explore_rcu(enum explore_op op, const char *where);
+bool explore_rcu_is_held(void);
 
 #define sync_rcu_read_lock()   explore_rcu(EXPLORE_RCU_LOCK, __func__)
 #define sync_rcu_read_unlock() explore_rcu(EXPLORE_RCU_UNLOCK, __func__)
 #define sync_rcu_wait()	       explore_rcu(EXPLORE_RCU_WAIT, __func__)
+#define sync_rcu_assert_held() bug_on(!explore_rcu_is_held())
 
 #endif

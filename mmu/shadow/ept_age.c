@@ -32,6 +32,7 @@ struct ept_span ept_age(struct ept *ept, gfn_t gfn, gfn_t end)
 	struct ept_span span = { .start = 0 };
 	struct ept_tally tally;
 
+	sync_rcu_assert_held();
 	if (gfn >= end)
 		return span;
 	tally_start(&tally, ept);
@@ -58,6 +59,7 @@ bool ept_test_young(struct ept *ept, gfn_t gfn, gfn_t end)
 {
 	bool young = false;
 
+	sync_rcu_assert_held();
 	if (gfn >= end)
 		return false;
 	for_each_root(ept, root, invalid) young |= !young && is_young_root(root, gfn, end);
@@ -70,6 +72,7 @@ uint64_t ept_walk(struct ept *ept, gfn_t gfn, bool write, int *level)
 	const uint64_t use = SPTE_ACCESSED | (write ? SPTE_DIRTY : 0);
 	struct ept_iter it;
 
+	sync_rcu_assert_held();
 	iter_start(&it, root_current(ept), gfn, gfn + 1, SPTE_LEVEL_4K);
 	for (;;) {
 		while (iter_down(&it))

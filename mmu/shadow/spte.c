@@ -63,7 +63,7 @@ bool spte_check_split(uint64_t old, const _Atomic uint64_t child[SPTE_PER_TABLE]
 
 bool spte_check_collapse(uint64_t first, uint64_t new, int level)
 {
-	return level > SPTE_LEVEL_4K && spte_is_leaf(first, level - 1) &&
+	return level > SPTE_LEVEL_4K && spte_check_leaf(first, level - 1) &&
 	       spte_check_leaf(new, level) && spte_fn(first) == spte_fn(new) &&
 	       spte_has_ad(first) == spte_has_ad(new);
 }

@@ -279,6 +279,12 @@ void explore_rcu(enum explore_op op, const char *where)
 	}
 }
 
+/* setup and finish run alone: nothing goes under them. */
+bool explore_rcu_is_held(void)
+{
+	return current < 0 || threads[current].rcu_depth;
+}
+
 static void thread_main(void)
 {
 	struct thread *th = &threads[current];
