@@ -194,6 +194,8 @@ static inline void rwlock_write_release(struct rwlock *l)
 
 /* Memory behind @p is about to be touched by somebody who shares no lock with the others: only the explorer asks. */
 #define sync_touch(p)	       ((void)(p))
+/* The same for somebody who only reads it: it must not be freed yet. */
+#define sync_use(p)	       ((void)(p))
 
 /* A callback that is about to be called, as in sync_callback(ops->release)(mn): the explorer notes who calls what. */
 #define sync_callback(fn)      (fn)

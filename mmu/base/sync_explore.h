@@ -196,6 +196,7 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
 
 /* Memory behind @p is about to be touched by somebody who shares no lock with the others. */
 #define sync_touch(p) explore_point(EXPLORE_STORE, (void *)(uintptr_t)(p), NULL, #p, __func__)
+#define sync_use(p)   explore_point(EXPLORE_LOAD, (void *)(uintptr_t)(p), NULL, #p, __func__)
 
 /*
  * A callback is a line of the timeline, and no scheduling point. It needs none: a call touches no object of its own, so a

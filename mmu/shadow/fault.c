@@ -87,6 +87,7 @@ static int install(struct shadow *sh, const struct fault *f)
 	struct run run = { .n = 0 };
 	int result = SHADOW_SPURIOUS, rc = 0;
 
+	sync_use(f->slot); /* the grace period of whoever changes slots waits for this section */
 	for (gfn_t gfn = f->block.start; gfn < f->block.end && rc >= 0; gfn++) {
 		const struct gup_page *page = &f->page[gfn - f->block.start];
 		bool writable = page->writable && !(f->slot->flags & MEMSLOT_READONLY);
@@ -126,6 +127,7 @@ static int lookup(struct shadow *sh, struct fault *f)
 {
 	hva_t hva;
 
+	sync_use(f->slot);
 	f->block = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
 	if (!f->alone)
 		f->block = around_block(&sh->around, f->gfn, f->slot->gfn, memslot_end(f->slot));
@@ -250,9 +252,11 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 	for (;;) {
 		sync_rcu_read_lock();
 		rc = try_fault(sh, &f);
-		if (rc == SHADOW_FIXED || rc == SHADOW_SPURIOUS)
+		if (rc == SHADOW_FIXED || rc == SHADOW_SPURIOUS) {
+			sync_use(f.slot);
 			sh->ops->wake(f.slot->backend, f.block.start - f.slot->gfn,
 				      f.block.end - f.block.start);
+		}
 		sync_rcu_read_unlock();
 		if (rc != TRY_AGAIN && rc != -EAGAIN)
 			break;

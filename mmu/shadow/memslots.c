@@ -125,7 +125,8 @@ static void make_invalid(struct shadow *sh, struct memslot *old, struct memslot 
 	zap_begin(&z, sh);
 	sync_fetch_add(&sh->invalidate_seq, !mutant(142)); /* faults that have found the slot */
 	/* Nobody installs under an invalid slot, so others may come in between. */
-	zap_range_yield(&z, invalid, invalid->gfn, memslot_end(invalid));
+	if (!mutant(172))
+		zap_range_yield(&z, invalid, invalid->gfn, memslot_end(invalid));
 	zap_end(&z);
 	memslot_free(old);
 }
@@ -227,7 +228,8 @@ static void write_protect(struct shadow *sh, const struct memslot *slot)
 	struct zap_batch z;
 
 	zap_begin(&z, sh);
-	shadow_wrprotect(&z, slot, slot->gfn, memslot_end(slot));
+	if (!mutant(173))
+		shadow_wrprotect(&z, slot, slot->gfn, memslot_end(slot));
 	zap_end(&z);
 }
 

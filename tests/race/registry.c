@@ -37,6 +37,7 @@
 	X(m6_wide_snapshot)     \
 	X(m7_prefetch)          \
 	X(m8_early_retry)       \
+	X(m9_slot_freed)        \
 	X(m9_slot_swap)         \
 	X(m13_first_number)     \
 	X(m13_one_wait)         \
@@ -46,6 +47,8 @@
 	X(m15_yield)            \
 	X(m16_entry_store)      \
 	X(m17_mmio)             \
+	X(m17_read_only)        \
+	X(m17_slot_move)        \
 	X(m21_flush_unlocked)   \
 	X(pending_clean)        \
 	X(pending_huge)         \
