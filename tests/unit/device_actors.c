@@ -1,0 +1,336 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * Every profile beside every actor of the primary, one cell at a time, with the same oracle: no load finds an older
+ * version than the last store, no store is lost or reaches another page. Good profiles pass in each cell; a known bad one
+ * is caught where the table says so, and passes elsewhere: that is part of what is known of it.
+ * UMBRA_MATRIX=1 prints the matrix (docs/testing.md).
+ */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "mmu/host/hostmm_actors.h"
+#include "tests/unit/device.h"
+
+#define P 5UL /* the page that is changed, and the next one, which takes part in some */
+
+struct cell {
+	struct rig r;
+	struct device *dev;
+	struct hostmm *child;
+	const char *wrong; /* the first thing that was */
+};
+
+static hva_t hva(struct cell *c, uint64_t page)
+{
+	return rig_hva(&c->r, page);
+}
+
+static void must(struct cell *c, bool holds, const char *what)
+{
+	if (!holds && !c->wrong)
+		c->wrong = what;
+}
+
+static uint64_t dev_load(struct cell *c, uint64_t page)
+{
+	uint64_t value = 0;
+
+	must(c, !device_read(c->dev, hva(c, page), &value, sizeof(value)), "a load is refused");
+	return value;
+}
+
+static void dev_store(struct cell *c, uint64_t page, uint64_t value)
+{
+	must(c, !device_write(c->dev, hva(c, page), &value, sizeof(value)), "a store is refused");
+}
+
+static void host_store(struct cell *c, uint64_t page, uint64_t value)
+{
+	check_eq(hostmm_write(c->r.mm, hva(c, page), &value, sizeof(value)), 0);
+}
+
+/* After a change that keeps contents: whoever stores, the other one sees it. */
+static void both_ways(struct cell *c, uint64_t page)
+{
+	dev_store(c, page, 11);
+	must(c, host_load(&c->r, page) == 11, "the device's store is lost");
+	host_store(c, page, 12);
+	must(c, dev_load(c, page) == 12, "the device reads an old version");
+}
+
+/* ---- The actors. Before run the device has loaded and stored what before left it to ---- */
+
+static void touch(struct cell *c)
+{
+	dev_store(c, P, 1);
+	dev_store(c, P + 1, 1);
+}
+
+static void discard(struct cell *c)
+{
+	check_eq(hostmm_discard(c->r.mm, hva(c, P), hva(c, P + 1)), 0);
+	must(c, dev_load(c, P) == 0, "the device reads what was discarded");
+	both_ways(c, P);
+}
+
+static void discard_all(struct cell *c)
+{
+	check_eq(hostmm_discard(c->r.mm, hva(c, 0), hva(c, c->r.pages)), 0);
+	must(c, dev_load(c, P) == 0, "the device reads what was discarded");
+	both_ways(c, P);
+}
+
+/* A25: the frame stays, so a late device is right by accident. */
+static void zap(struct cell *c)
+{
+	check_eq(hostmm_zap(c->r.mm, hva(c, P), hva(c, P + 1)), 0);
+	both_ways(c, P);
+}
+
+/* page_mkclean(): a store from here on must be seen to come, or the page is taken for clean. */
+static void wrprotect(struct cell *c)
+{
+	struct gup_page page;
+
+	check_eq(hostmm_wrprotect(c->r.mm, hva(c, P), hva(c, P + 1)), 0);
+	dev_store(c, P, 2);
+	check(hostmm_peek(c->r.mm, hva(c, P), &page));
+	must(c, page.writable, "a store is missed: the page counts as clean");
+}
+
+static void migrate_away(struct cell *c)
+{
+	check_eq(hostmm_migrate(c->r.mm, hva(c, P), hva(c, P + 1), HOSTMM_MIGRATE_AWAY), 0);
+	both_ways(c, P);
+}
+
+static void touch_away(struct cell *c)
+{
+	check_eq(hostmm_migrate(c->r.mm, hva(c, P), hva(c, P + 1), HOSTMM_MIGRATE_AWAY), 0);
+	touch(c);
+}
+
+static void migrate_home(struct cell *c)
+{
+	check_eq(hostmm_migrate(c->r.mm, hva(c, P), hva(c, P + 1), HOSTMM_MIGRATE_HOME), 0);
+	both_ways(c, P);
+}
+
+static uint64_t child_load(struct cell *c, uint64_t page)
+{
+	uint64_t value;
+	hva_t at;
+
+	check_eq(hostmm_fork_hva(c->child, hva(c, page), &at), 0);
+	check_eq(hostmm_read(c->child, at, &value, sizeof(value)), 0);
+	return value;
+}
+
+static void do_fork(struct cell *c)
+{
+	const struct hostmm_opts opts = { .fault_threads = 1 };
+
+	check_eq(hostmm_fork(c->r.mm, &opts, &c->child), 0);
+}
+
+static void run_fork(struct cell *c)
+{
+	do_fork(c);
+	dev_store(c, P, 2);
+	must(c, child_load(c, P) == 1, "the parent's device stores into the child");
+	must(c, host_load(&c->r, P) == 2, "the device's store is lost");
+}
+
+static void touch_forked(struct cell *c)
+{
+	touch(c);
+	do_fork(c);
+	device_run_deferred(c->dev);
+	must(c, dev_load(c, P) == 1, "the device reads an old version");
+}
+
+static void cow(struct cell *c)
+{
+	host_store(c, P, 2);
+	must(c, dev_load(c, P) == 2, "the device reads the frame before the copy");
+	must(c, child_load(c, P) == 1, "a store reaches the child");
+	both_ways(c, P);
+}
+
+static void merge(struct cell *c)
+{
+	check_eq(hostmm_merge(c->r.mm, hva(c, P), c->r.mm, hva(c, P + 1)), 0);
+	dev_store(c, P, 2);
+	must(c, host_load(&c->r, P + 1) == 1, "a store to one page appears in the other");
+	must(c, dev_load(c, P + 1) == 1, "a store to one page appears in the other");
+	both_ways(c, P + 1);
+}
+
+static void touch_merged(struct cell *c)
+{
+	host_store(c, P, 1);
+	host_store(c, P + 1, 1);
+	check_eq(hostmm_merge(c->r.mm, hva(c, P), c->r.mm, hva(c, P + 1)), 0);
+	device_run_deferred(c->dev);
+	must(c, dev_load(c, P + 1) == 1, "the device reads an old version");
+}
+
+static void unmerge(struct cell *c)
+{
+	check_eq(hostmm_unmerge(c->r.mm, hva(c, P + 1)), 0);
+	host_store(c, P + 1, 2);
+	must(c, dev_load(c, P + 1) == 2, "the device reads the frame before the copy");
+	must(c, host_load(&c->r, P) == 1, "a store to one page appears in the other");
+	both_ways(c, P + 1);
+}
+
+static void is_refused(struct cell *c, const char *what, bool store)
+{
+	uint64_t value = 9;
+	int rc = store ? device_write(c->dev, hva(c, P), &value, sizeof(value))
+		       : device_read(c->dev, hva(c, P), &value, sizeof(value));
+
+	must(c, rc < 0, what);
+}
+
+static void unmap(struct cell *c)
+{
+	check_eq(hostmm_unmap(c->r.mm, c->r.hva), 0);
+	is_refused(c, "the device loads from what was unmapped", false);
+}
+
+static void protect_read(struct cell *c)
+{
+	check_eq(hostmm_protect(c->r.mm, hva(c, P), hva(c, P + 1), HOSTMM_PROT_READ), 0);
+	is_refused(c, "the device stores to what may only be read", true);
+	must(c, dev_load(c, P) == 1, "the device reads another version");
+}
+
+static void protect_none(struct cell *c)
+{
+	check_eq(hostmm_protect(c->r.mm, hva(c, P), hva(c, P + 1), 0), 0);
+	is_refused(c, "the device loads what nobody may", false);
+}
+
+static void truncate_extend(struct cell *c)
+{
+	check_eq(hostmm_truncate(c->r.mm, c->r.hva, P), 0);
+	is_refused(c, "the device loads beyond the end", false);
+	check_eq(hostmm_truncate(c->r.mm, c->r.hva, c->r.pages), 0);
+	must(c, dev_load(c, P) == 0, "old contents are back");
+	both_ways(c, P);
+}
+
+/* ---- The matrix ---- */
+
+/* Which known bad profile is caught: the one that defers, the one that ignores what is smaller than its entry of 2M. */
+enum { LATE = 1, SMALL = 2 };
+
+static const struct actor {
+	const char *name;
+	void (*before)(struct cell *c);
+	void (*run)(struct cell *c);
+	unsigned caught;
+} actors[] = {
+	{ "discard", touch, discard, LATE | SMALL },
+	{ "discard-all", touch, discard_all, LATE },
+	{ "zap", touch, zap, 0 }, /* swap, and the frame stays (A25) */
+	{ "wrprotect", touch, wrprotect, LATE | SMALL },
+	{ "migrate-away", touch, migrate_away, LATE | SMALL },
+	{ "migrate-home", touch_away, migrate_home,
+	  LATE },			   /* no 2M entry over a page that is away */
+	{ "fork", touch, run_fork, LATE }, /* told of all its pages */
+	{ "cow", touch_forked, cow, LATE | SMALL },
+	{ "merge", touch, merge, LATE | SMALL },
+	{ "unmerge", touch_merged, unmerge, LATE },
+	{ "unmap", touch, unmap, LATE },
+	{ "protect-read", touch, protect_read, LATE | SMALL },
+	{ "protect-none", touch, protect_none, LATE | SMALL },
+	{ "truncate", touch, truncate_extend, LATE | SMALL },
+};
+
+#define ACTORS (sizeof(actors) / sizeof(actors[0]))
+
+/* All pages are present, so that a profile with entries of 2M has one, or of 4K if the region is too short for that. */
+static void up_cell(struct cell *c, const struct device_profile *p, uint64_t pages)
+{
+	static struct gup_page found[2 * LARGE];
+
+	memset(c, 0, sizeof(*c));
+	rig_up(&c->r, &(struct rig_opts){ .pages = pages, .no_slot = true, .canary = true });
+	check_eq(hostmm_gup(c->r.mm, c->r.hva, pages, 0, pages - 1, true, found), 0);
+	hostmm_put_pages(c->r.mm, found, pages);
+	check_eq(device_create(&c->dev, p, c->r.mm, c->r.hva, pages), 0);
+}
+
+static void found_wrong(void *ctx, hva_t addr, fn_t fn, const char *what)
+{
+	(void)addr;
+	(void)fn;
+	must(ctx, false, what);
+}
+
+static const char *run_cell(const struct actor *a, const struct device_profile *p, uint64_t pages)
+{
+	static struct cell c;
+
+	up_cell(&c, p, pages);
+	a->before(&c);
+	a->run(&c);
+	device_check(c.dev, found_wrong, &c);
+	device_run_deferred(c.dev);
+	device_destroy(c.dev);
+	if (c.child)
+		hostmm_destroy(c.child);
+	rig_down(&c.r);
+	return c.wrong;
+}
+
+static void print_head(void)
+{
+	printf("%-16s", "");
+	for (unsigned i = 0; i < ACTORS; i++)
+		printf(" %s", actors[i].name);
+	printf("\n");
+}
+
+static void run_matrix(uint64_t pages)
+{
+	bool print = getenv("UMBRA_MATRIX");
+	unsigned unexpected = 0;
+
+	if (print)
+		print_head();
+	for (const struct device_profile *p = device_profiles; p->name; p++) {
+		unsigned bad = (p->defers ? LATE : 0) |
+			       (p->part == DEVICE_PART_IGNORED && pages >= LARGE ? SMALL : 0);
+
+		if (print)
+			printf("%-16s", p->name);
+		for (unsigned i = 0; i < ACTORS; i++) {
+			const char *wrong = run_cell(&actors[i], p, pages);
+
+			if (print)
+				printf(" %-*s", (int)strlen(actors[i].name),
+				       wrong ? "CAUGHT" : "ok");
+			if (!wrong == !(bad & actors[i].caught))
+				continue;
+			unexpected++;
+			test_note_failure(__FILE__, __LINE__, "a cell", " %s, %s: %s", p->name,
+					  actors[i].name, wrong ? wrong : "not caught");
+		}
+		if (print)
+			printf("\n");
+	}
+	check_eq(unexpected, 0);
+}
+
+UTEST(device_actors, with_entries_of_4k)
+{
+	run_matrix(PAGES);
+}
+
+UTEST(device_actors, with_entries_of_2m)
+{
+	run_matrix(2 * LARGE);
+}
