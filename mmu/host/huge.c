@@ -75,11 +75,11 @@ int hostmm_split_huge(struct hostmm *mm, hva_t hva, enum hostmm_split when)
 
 		bracket_start(&range, r, page, end, MMU_NOTIFY_CLEAR);
 		lock_acquire(&chunk->lock);
-		if (when == HOSTMM_SPLIT_LOCKED)
+		if (when == HOSTMM_SPLIT_LOCKED && !mutant(102))
 			hpte_tell_tlbs(r, page, end);
 		sync_store(&r->split[page / CHUNK_PAGES], 1);
 		lock_release(&chunk->lock);
-		if (when == HOSTMM_SPLIT_LATE)
+		if (when == HOSTMM_SPLIT_LATE && !mutant(102))
 			hpte_tell_tlbs(r, page, end);
 		bracket_end(&range);
 		rc = 0;

@@ -57,6 +57,7 @@ static const struct mutant_arm {
 	{ 'M', 29, 0, "pending-mutants", "M29" },
 	{ 'M', 30, 0, "a30-xpmem", "M30" },
 	{ 'M', 30, 30, "a6-huge-entry", "M30" },
+	{ 'A', 2, 102, "a2-zero-split", "never" },
 	{ 'A', 5, 105, "a5-any-range", "by-address" },
 	{ 'A', 7, 107, "a7-contiguous", "first-page" },
 	{ 'A', 17, 117, "a17-report-always", "look-first" },

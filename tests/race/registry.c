@@ -4,9 +4,11 @@
 /* One a line, by row. */
 #define SCENARIOS(X)            \
 	X(a1_store_order)       \
+	X(a2_zero_split)        \
 	X(a5_any_range)         \
 	X(a6_huge_entry)        \
 	X(a7_contiguous)        \
+	X(a8_split_switch)      \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
 	X(a19_page_lifetime)    \
@@ -51,7 +53,6 @@
 	X(m17_slot_move)        \
 	X(m21_flush_unlocked)   \
 	X(pending_clean)        \
-	X(pending_huge)         \
 	X(pending_mutants)      \
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \

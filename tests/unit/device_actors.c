@@ -221,6 +221,55 @@ static void truncate_extend(struct cell *c)
 	both_ways(c, P);
 }
 
+/* ---- Actors of large pages: they do nothing to a region that is too short for one ---- */
+
+static bool is_large(struct cell *c)
+{
+	return c->r.pages >= LARGE;
+}
+
+static void collapse(struct cell *c)
+{
+	if (is_large(c))
+		check_eq(hostmm_collapse(c->r.mm, c->r.hva), 0);
+	both_ways(c, P);
+	both_ways(c, P + 1);
+}
+
+static void split(struct cell *c)
+{
+	if (is_large(c))
+		check_eq(hostmm_split_huge(c->r.mm, c->r.hva, HOSTMM_SPLIT_LOCKED), 0);
+	must(c, dev_load(c, P) == 1, "the device reads another version");
+	check_eq(hostmm_migrate(c->r.mm, hva(c, P), hva(c, P + 1), HOSTMM_MIGRATE_AWAY), 0);
+	both_ways(c, P);
+}
+
+static void touch_zeros(struct cell *c)
+{
+	check_eq(hostmm_discard(c->r.mm, c->r.hva, hva(c, c->r.pages)), 0);
+	check_eq(hostmm_map_zero(c->r.mm, c->r.hva, hva(c, c->r.pages)), 0);
+	must(c, dev_load(c, P) == 0, "the zero page is not zero");
+	must(c, dev_load(c, P + 1) == 0, "the zero page is not zero");
+}
+
+/* A3, A4: one of 512 zero pages is replaced. */
+static void zero_store(struct cell *c)
+{
+	host_store(c, P, 2);
+	must(c, dev_load(c, P) == 2, "the device reads the zeros that were there");
+	must(c, dev_load(c, P + 1) == 0, "the zero page is not zero");
+	both_ways(c, P);
+}
+
+/* A2, A6: the same behind a split that is told at its end. */
+static void zero_split_store(struct cell *c)
+{
+	if (is_large(c))
+		check_eq(hostmm_split_huge(c->r.mm, c->r.hva, HOSTMM_SPLIT_LATE), 0);
+	zero_store(c);
+}
+
 /* ---- The matrix ---- */
 
 /* Which known bad profile is caught: the one that defers, the one that ignores what is smaller than its entry of 2M. */
@@ -247,6 +296,10 @@ static const struct actor {
 	{ "protect-read", touch, protect_read, LATE | SMALL },
 	{ "protect-none", touch, protect_none, LATE | SMALL },
 	{ "truncate", touch, truncate_extend, LATE | SMALL },
+	{ "collapse", touch_away, collapse, LATE },
+	{ "split", touch, split, LATE },
+	{ "zero-store", touch_zeros, zero_store, LATE | SMALL },
+	{ "zero-split", touch_zeros, zero_split_store, LATE },
 };
 
 #define ACTORS (sizeof(actors) / sizeof(actors[0]))
@@ -257,7 +310,10 @@ static void up_cell(struct cell *c, const struct device_profile *p, uint64_t pag
 	static struct gup_page found[2 * LARGE];
 
 	memset(c, 0, sizeof(*c));
-	rig_up(&c->r, &(struct rig_opts){ .pages = pages, .no_slot = true, .canary = true });
+	rig_up(&c->r, &(struct rig_opts){ .pages = pages,
+					  .pool_frames = 8 * LARGE,
+					  .no_slot = true,
+					  .canary = true });
 	check_eq(hostmm_gup(c->r.mm, c->r.hva, pages, 0, pages - 1, true, found), 0);
 	hostmm_put_pages(c->r.mm, found, pages);
 	check_eq(device_create(&c->dev, p, c->r.mm, c->r.hva, pages), 0);

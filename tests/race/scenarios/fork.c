@@ -273,12 +273,17 @@ const struct race_scenario a25_swap_by_accident = {
 
 static void a1_setup(void *ctx)
 {
+	bool huge = race_variant_is("huge-fallback");
+
 	(void)ctx;
-	world_setup(2,
+	world_setup(huge ? WORLD_LARGE : 2,
 		    race_variant_is("async") ? "xpmem-async"
 		    : race_variant_is("tlb") ? "ats-4k"
+		    : huge		     ? "ats-mixed"
 					     : "kvm",
 		    NULL);
+	if (huge)
+		world_populate();
 	host_store("CPU", 0, 1);
 	host_store("CPU", 1, 1);
 	fork_child();
@@ -324,8 +329,8 @@ const struct race_scenario a1_store_order = {
 		{ "safe", RACE_PASS, 0, "Between clear and set the device has let go (kvm)." },
 		{ "tlb", RACE_PASS, 0, "A device TLB, flushed between clear and set (ats-4k)." },
 		{ "async", RACE_VIOLATION, 0, "The device lets go some time later (xpmem-async)." },
-		{ "huge-fallback", RACE_PENDING, 0,
-		  "The same for a 2M page that falls back to 4K at a write fault: needs 2M entries." },
+		{ "huge-fallback", RACE_PASS, 0,
+		  "A 2M page that falls back to 4K at the write fault, and an entry of 2M for it (ats-mixed)." },
 	},
 	.program = {
 		.setup = a1_setup,

@@ -3,13 +3,11 @@
  * Devices with entries of 2M, and changes of one 4K page under such an entry: what Glisse and Singh asked in 2017, and
  * thought hard to test. The regions have 512 pages, present and contiguous before the threads start.
  */
-#include "mmu/host/hostmm_actors.h"
+#include "mmu/host/hostmm.h"
 #include "tests/race/scenario.h"
 #include "tests/race/world.h"
 
 #define LAST (WORLD_LARGE - 1)
-
-static struct hostmm *child;
 
 static void must(int rc, const char *what)
 {
@@ -17,15 +15,19 @@ static void must(int rc, const char *what)
 		explore_fail("%s returns %d", what, rc);
 }
 
-/* The device's profile is the variant's name, or @other. */
-static void setup(const char *other)
+static void add_device(const char *other)
 {
-	world_setup(WORLD_LARGE, NULL, NULL);
-	world_populate();
 	for (const struct device_profile *p = device_profiles; p->name; p++)
 		if (race_variant_is(p->name))
 			other = p->name;
 	world_add_profile(0, device_profile(other));
+}
+
+static void setup(const char *profile)
+{
+	world_setup(WORLD_LARGE, NULL, NULL);
+	world_populate();
+	add_device(profile);
 }
 
 static void say_entry(const char *who)
@@ -37,16 +39,15 @@ static void say_entry(const char *who)
 		    stats.large_fills ? "one entry of 2M for pages 0 to 511" : "entries of 4K");
 }
 
-/* ---- A store replaces one of 512 shared pages (A3, A4, A6) ---- */
+/* ---- A store replaces one of 512 zero pages (A3, A4, A6) ---- */
 
-/* All pages have frames that a child shares, read-only and contiguous: as 512 zero pages would. */
+/* The device's profile is the variant's name. */
 static void a3_setup(void *ctx)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1 };
-
 	(void)ctx;
-	setup("ats-mixed");
-	must(hostmm_fork(world.mm, &opts, &child), "hostmm_fork()");
+	world_setup(WORLD_LARGE, NULL, NULL);
+	must(hostmm_map_zero(world.mm, world.hva, world_page(WORLD_LARGE)), "hostmm_map_zero()");
+	add_device("ats-mixed");
 	device_load(0, "the device", 0);
 	say_entry("the device");
 }
@@ -54,7 +55,7 @@ static void a3_setup(void *ctx)
 static void a3_cpu(void *ctx)
 {
 	(void)ctx;
-	explore_say("the CPU stores to page 0, which is shared: it gets a frame of its own");
+	explore_say("the CPU stores to page 0, a zero page: it gets a frame of its own");
 	write_version(0, 1);
 	if (race_variant_is("kvm")) /* one store: its table alone has thousands of schedules */
 		return;
@@ -80,18 +81,16 @@ static void a3_finish(void *ctx)
 	(void)ctx;
 	check_version(0, "later, the device", 0);
 	check_version(0, "later, the device", 1);
-	hostmm_destroy(child);
 	world_finish();
 }
 
 const struct race_scenario a6_huge_entry = {
 	.name = "a6-huge-entry",
 	.rows = "A3 A4 A6 M30",
-	.title = "A store replaces one of the 512 pages under a device's entry of 2M",
-	.question = "The pages of 2M are shared and read-only, as the huge zero page is, and a device has one TLB entry for all of "
-		    "them. A CPU stores to one, which gets a frame of its own, and then to another. The device is told of 4K. Must the "
-		    "entry of 2M go, and what does a device see that does not drop it? (\"I'd really like to see if it can be "
-		    "tested\"; \"hard to test\".)",
+	.title = "A store replaces one of 512 zero pages under a device's entry of 2M",
+	.question = "A device has one TLB entry for the 512 pages of a huge zero page. A CPU stores to one of them, which gets a frame of "
+		    "its own, and then to another. The device is told of 4K. Must the entry of 2M go, and what does a device see "
+		    "that does not drop it? (\"I'd really like to see if it can be tested\"; \"hard to test\".)",
 	.lesson = "The invalidation names 4K, and the entry that translates them is larger. A device that looks for entries of that "
 		  "size only goes on with the old frame, also for what is stored later: it is buggy, whatever the kernel does. All "
 		  "others pass, however small or large their entries.",

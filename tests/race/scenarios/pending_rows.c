@@ -2,25 +2,6 @@
 /* Rows that wait for parts of the primary or of the secondary. Whoever builds a part turns its line into a scenario. */
 #include "tests/race/scenario.h"
 
-const struct race_scenario pending_huge = {
-	.name = "pending-huge",
-	.rows = "A1 A2 A6 A8",
-	.title = "Races of huge pages",
-	.question = "Which questions about huge pages cannot be run yet, and what do they wait for?",
-	.lesson = "",
-	.variant = {
-		{ "A1-fallback", RACE_PENDING, 0,
-		  "A store to a 2M page that must be copied falls back to 4K: needs 2M entries. With 4K pages it is "
-		  "a1-store-order." },
-		{ "A2-zero-split", RACE_PENDING, 0,
-		  "May the split of a huge zero page tell at the end only? Needs a huge zero page." },
-		{ "A6-both", RACE_PENDING, 0, "A2 beside A3 and A4, which are a6-huge-entry: needs a huge zero page." },
-		{ "A8-switch", RACE_PENDING, 0,
-		  "The optimisations for huge pages on and off: needs those of A2." },
-	},
-	.program = { .threads = 0 },
-};
-
 const struct race_scenario pending_clean = {
 	.name = "pending-clean",
 	.rows = "A9 A10 A11 A12 A13 A14 A15 A16",
