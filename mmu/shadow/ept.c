@@ -49,7 +49,7 @@ bool spte_cas(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint6
 	uint64_t seen = old;
 
 	/* Release: pairs with spte_read() of walkers, which then find a new table filled. */
-	if (spte_is_frozen(old) ||
+	if ((spte_is_frozen(old) && !mutant(144)) ||
 	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &seen, new)))
 		return false;
 	handle_changed_spte(tally, gfn, old, new, level);
@@ -120,7 +120,8 @@ void ept_reap(struct ept *ept)
 	if (!sync_load(&ept->dead))
 		return;
 	head = sync_exchange(&ept->dead, 0);
-	sync_rcu_wait();
+	if (!mutant(51))
+		sync_rcu_wait();
 	free_dead(ept, head);
 }
 
@@ -203,7 +204,7 @@ static int link_table(struct ept_tally *tally, const struct ept_iter *it)
 
 	if (!table)
 		return -ENOMEM;
-	if (!spte_cas(tally, iter_entry(it), it->gfn, SPTE_NONE, spte_make_table(table), it->level))
+	if (!spte_cas(tally, iter_entry(it), it->gfn, it->spte, spte_make_table(table), it->level))
 		table_free(tally->ept, table);
 	return 0;
 }
@@ -221,7 +222,7 @@ int ept_populate(struct ept *ept, struct ept_page *root, gfn_t gfn, gfn_t end, i
 	for (;;) {
 		while (iter_down(&it))
 			;
-		if (it.spte == SPTE_NONE) {
+		if (it.spte == SPTE_NONE || (mutant(144) && it.spte == SPTE_FROZEN)) {
 			rc = link_table(&tally, &it);
 			if (rc)
 				break;

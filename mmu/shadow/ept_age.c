@@ -36,7 +36,8 @@ struct ept_span ept_age(struct ept *ept, gfn_t gfn, gfn_t end)
 	if (gfn >= end)
 		return span;
 	tally_start(&tally, ept);
-	for_each_root(ept, root, invalid) age_root(&tally, root, gfn, end, &span);
+	for_each_root(ept, root, invalid)
+		age_root(&tally, root, gfn, end, &span);
 	tally_end(&tally);
 	return span;
 }
@@ -62,7 +63,8 @@ bool ept_test_young(struct ept *ept, gfn_t gfn, gfn_t end)
 	sync_rcu_assert_held();
 	if (gfn >= end)
 		return false;
-	for_each_root(ept, root, invalid) young |= !young && is_young_root(root, gfn, end);
+	for_each_root(ept, root, invalid)
+		young |= !young && is_young_root(root, gfn, end);
 	return young;
 }
 

@@ -41,7 +41,8 @@ uint64_t ept_check(struct ept *ept,
 	struct ept_checker c = { .wrong = wrong, .ctx = ctx };
 	uint64_t tables = sync_load(&ept->table_pages);
 
-	for_each_root(ept, root, invalid) check_table(&c, root, 0, SPTE_LEVELS);
+	for_each_root(ept, root, invalid)
+		check_table(&c, root, 0, SPTE_LEVELS);
 	for (int level = SPTE_LEVEL_4K; level <= SPTE_LEVELS; level++)
 		if (c.leaves[level] != sync_load(&ept->leaves[level]))
 			found_wrong(&c, 0, sync_load(&ept->leaves[level]),

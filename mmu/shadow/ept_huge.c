@@ -21,14 +21,16 @@ int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uin
 	(void)gfn;
 	if (!table)
 		return -ENOMEM;
-	for (unsigned i = 0; i < SPTE_PER_TABLE; i++)
+	for (unsigned i = 0; i < SPTE_PER_TABLE && !mutant(162); i++)
 		atomic_init(&table->spte[i], spte_make_small(old, level, i));
-	bug_on(!spte_check_split(old, table->spte, level));
+	bug_on(!spte_check_split(old, table->spte, level) && !mutant(162));
 	/* Release: pairs with spte_read(). */
 	if (!sync_cas(sptep, &seen, spte_make_table(table))) {
 		table_free(tally->ept, table);
 		return -EAGAIN;
 	}
+	for (unsigned i = 0; i < SPTE_PER_TABLE && mutant(162); i++)
+		sync_store(&table->spte[i], spte_make_small(old, level, i));
 	tally->leaves[level]--;
 	tally->leaves[level - 1] += SPTE_PER_TABLE;
 	return 0;
@@ -61,7 +63,7 @@ static uint64_t large_of(struct ept_page *table, int level)
 	for (unsigned i = 0; i < SPTE_PER_TABLE; i++) {
 		uint64_t differ = spte_read(&table->spte[i]) ^ spte_make_small(large, level, i);
 
-		if (differ & ~(SPTE_ACCESSED | SPTE_DIRTY))
+		if ((differ & ~(SPTE_ACCESSED | SPTE_DIRTY)) && !mutant(174))
 			return SPTE_NONE;
 	}
 	return large;
@@ -79,12 +81,15 @@ static uint64_t freeze_leaves(struct ept_tally *tally, struct ept_page *table, g
 	uint64_t pages = spte_level_pages(level - 1);
 
 	for (unsigned i = 0; i < SPTE_PER_TABLE; i++) {
-		uint64_t leaf = spte_freeze(&table->spte[i]);
+		uint64_t leaf = mutant(163) ? spte_read(&table->spte[i])
+					    : spte_freeze(&table->spte[i]);
 
 		handle_changed_spte(tally, gfn + i * pages, leaf, SPTE_FROZEN, level - 1);
 		any |= leaf;
 		all &= spte_is_access_tracked(leaf) ? spte_restore_access(leaf) : leaf;
 	}
+	if (mutant(174))
+		all = large;
 	large = (large & ~rights) | (all & SPTE_RIGHTS) | (any & (SPTE_ACCESSED | SPTE_DIRTY));
 	if (!spte_has_ad(large) && !(any & SPTE_RIGHTS))
 		large = spte_track_access(large);

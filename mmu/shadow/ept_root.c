@@ -125,5 +125,7 @@ void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 void ept_for_each_invalid(struct ept *ept, gfn_t gfn, gfn_t end,
 			  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte, int level), void *ctx)
 {
-	for_each_root(ept, root, invalid) if (invalid) visit_root(root, gfn, end, visit, ctx);
+	for_each_root(ept, root, invalid)
+		if (invalid)
+			visit_root(root, gfn, end, visit, ctx);
 }

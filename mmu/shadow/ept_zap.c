@@ -42,7 +42,9 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
 	if (gfn >= end)
 		return span;
 	tally_start(&tally, ept);
-	for_each_root(ept, root, invalid) zap_root(&tally, root, gfn, end, &span);
+	for_each_root(ept, root, invalid)
+		if (!invalid || !mutant(143))
+			zap_root(&tally, root, gfn, end, &span);
 	tally_end(&tally);
 	return span;
 }
@@ -82,8 +84,9 @@ struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end, int what)
 		return span;
 	tally_start(&tally, ept);
 	sync_rcu_read_lock(); /* ept_root_teardown() may be at work beside this */
-	for_each_root(ept, root, invalid) if (!invalid || (what & EPT_WP_HOST))
-		wrprotect_root(&tally, root, gfn, end, what, &span);
+	for_each_root(ept, root, invalid)
+		if (!invalid || (what & EPT_WP_HOST))
+			wrprotect_root(&tally, root, gfn, end, what, &span);
 	sync_rcu_read_unlock();
 	tally_end(&tally);
 	return span;
@@ -145,8 +148,9 @@ int ept_repoint_begin(struct ept *ept, gfn_t gfn)
 	tally_start(&tally, ept);
 	rc = find_small(&tally, root_current(ept), gfn, &it);
 	if (rc >= 0)
-		for_each_root(ept, root, invalid) if (invalid)
-			zap_root(&tally, root, gfn, gfn + 1, &span);
+		for_each_root(ept, root, invalid)
+			if (invalid)
+				zap_root(&tally, root, gfn, gfn + 1, &span);
 	if (rc > 0)
 		spte_write_excl(&tally, iter_entry(&it), gfn, it.spte, SPTE_FROZEN, it.level);
 	tally_end(&tally);

@@ -7,6 +7,7 @@
 	X(a2_zero_split)        \
 	X(a5_any_range)         \
 	X(a6_huge_entry)        \
+	X(a7_collapse)          \
 	X(a7_contiguous)        \
 	X(a8_split_switch)      \
 	X(a17_report_always)    \
@@ -35,8 +36,10 @@
 	X(a37_publish)          \
 	X(a38_insert)           \
 	X(m2_change_alone)      \
+	X(m5_table_life)        \
 	X(m5_writer_step)       \
 	X(m6_wide_snapshot)     \
+	X(m7_large)             \
 	X(m7_prefetch)          \
 	X(m8_early_retry)       \
 	X(m9_slot_freed)        \
@@ -45,9 +48,13 @@
 	X(m13_one_wait)         \
 	X(m14_bracket_removal)  \
 	X(m14_fault_removal)    \
+	X(m14_roots)            \
 	X(m15_flush_span)       \
 	X(m15_yield)            \
+	X(m16_collapse)         \
 	X(m16_entry_store)      \
+	X(m16_hardware)         \
+	X(m16_split)            \
 	X(m17_mmio)             \
 	X(m17_read_only)        \
 	X(m17_slot_move)        \

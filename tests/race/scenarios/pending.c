@@ -4,16 +4,11 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M14 M16 M20 M22 M23 M26 M27 M28 M29 A10 A15",
+	.rows = "M20 M22 M23 M26 M27 M28 M29 A10",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
-		{ "M14-roots", RACE_PENDING, 0,
-		  "An invalid root that a zap skips, or that a fault does not notice: a shadow has one root, for as long as it lives." },
-		{ "M16-hardware", RACE_PENDING, 16,
-		  "A zap that loads and stores loses A and D bits: nothing sets them beside it yet. Two faults on one entry are "
-		  "m16-entry-store." },
 		{ "M20", RACE_PENDING, 0,
 		  "A huge entry made writable while logging: needs 2M entries and dirty logging." },
 		{ "M22", RACE_PENDING, 0, "The flush of mremap after the page-table lock: the host mm cannot move ranges yet." },
