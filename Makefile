@@ -70,13 +70,13 @@ SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
 # The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
-RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/shadow/window.c mmu/shadow/window_check.c,\
+RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/host/trap.c mmu/shadow/window.c mmu/shadow/window_check.c,\
 	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
 RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
 RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
-PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h \
+PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
@@ -194,6 +194,9 @@ ifeq ($(origin INPUT),undefined)
 INPUT := $(shell find -L /usr/bin/perl /usr/bin/bash /usr/lib/*/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
 endif
 UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
+# Once more with each other source of the host view (tests/run.sh).
+MODAL := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork merge churn protect),$(UNIT))
+MODES := $(MODAL:=@uffd-sigbus) $(MODAL:=@mprotect)
 
 # Only what runs gets root, and only if this user may not do without; nothing is built as root.
 AS_ROOT := tests/as-root
@@ -211,10 +214,10 @@ race: $(RACE)
 	@$(RACE) all $(ARGS)
 
 test: all $(TESTS) $(SHIM)
-	@$(AS_ROOT) tests/run.sh $(TESTS)
+	@$(AS_ROOT) tests/run.sh $(TESTS) $(MODES)
 
 test-unit: all $(UNIT) $(SHIM)
-	@$(AS_ROOT) tests/run.sh $(UNIT)
+	@$(AS_ROOT) tests/run.sh $(UNIT) $(MODES)
 
 check-asan:
 	@$(MAKE) PROFILE=asan test

@@ -189,12 +189,27 @@ static void on_host_fatal(void *ctx, hva_t hva, int error)
 	atomic_fetch_add(&r->host_fatal, 1);
 }
 
+enum hostmm_source rig_source(void)
+{
+	static const char *const name[HOSTMM_SOURCES] = { "uffd", "uffd-sigbus", "mprotect" };
+	const char *want = getenv("RIG_SOURCE");
+
+	for (unsigned i = 0; want && i < HOSTMM_SOURCES; i++)
+		if (!strcmp(want, name[i]))
+			return i;
+	return HOSTMM_SOURCE_UFFD;
+}
+
+static void catch_segv(void);
+static pthread_once_t catch_once = PTHREAD_ONCE_INIT;
+
 void rig_up(struct rig *r, const struct rig_opts *opts)
 {
 	uint64_t pages = opts->pages ? opts->pages : 64;
 	unsigned threads = opts->threads ? opts->threads : 4;
 	unsigned prot = opts->prot ? opts->prot : HOSTMM_PROT_READ | HOSTMM_PROT_WRITE;
 	struct hostmm_opts mm_opts = { .fault_threads = threads,
+				       .source = opts->source ? opts->source : rig_source(),
 				       .fatal = on_host_fatal,
 				       .fatal_ctx = r };
 	struct window_opts window_opts = { .fault_threads = threads,
@@ -207,6 +222,8 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	memset(r, 0, sizeof(*r));
 	r->pages = pages;
 	the_rig = r;
+	/* Before a trap takes the signals: it hands on what is not its own, and this does not. */
+	pthread_once(&catch_once, catch_segv);
 	check_eq(pool_create(&r->pool,
 			     opts->pool_frames ? opts->pool_frames : 2 * pool_room(pages) + 64,
 			     opts->canary),
@@ -303,8 +320,6 @@ static void catch_segv(void)
 	sigaction(SIGSEGV, &sa, NULL);
 	sigaction(SIGBUS, &sa, NULL);
 }
-
-static pthread_once_t catch_once = PTHREAD_ONCE_INIT;
 
 bool rig_try_load(_Atomic uint64_t *word, uint64_t *value)
 {

@@ -49,7 +49,11 @@ struct rig_opts {
 	unsigned slot_flags;
 	unsigned threads;
 	bool no_slot;
+	enum hostmm_source source; /* zero: rig_source() */
 };
+
+/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. */
+enum hostmm_source rig_source(void);
 
 #define RIG_GFN 0x100UL /* where slot 1 begins */
 

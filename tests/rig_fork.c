@@ -36,6 +36,7 @@ static void on_host_fatal(void *ctx, hva_t hva, int error)
 void rig_fork(struct rig *child, struct rig *parent)
 {
 	struct hostmm_opts opts = { .fault_threads = 2,
+				    .source = rig_source(),
 				    .fatal = on_host_fatal,
 				    .fatal_ctx = child };
 	struct window_opts window_opts = { .fault_threads = 2,

@@ -5,7 +5,9 @@
 # reasons, a line per binary, and last of all "N passed, N failed, N skipped".
 # Exit status 0 only when something ran and nothing failed.
 #
-#   tests/run.sh BINARY...      V=1: a line per test too     LIMIT=seconds a binary (default 600)
+#   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test too     LIMIT=seconds a binary (default 600)
+#
+# With @SOURCE the binary runs with RIG_SOURCE=SOURCE: tests/rig.h gives host views that source.
 #
 # The binaries are Criterion's (read through their TAP report) or plain ones (tests/test.h), told apart by
 # what they print. A binary that ends badly without naming a failed test counts as one failure.
@@ -36,13 +38,14 @@ tests_of() {
 }
 
 for bin; do
-	name=${bin##*/tests/}
+	name=${bin##*/tests/} source=
+	case $bin in *@*) source=${bin##*@} bin=${bin%@*} ;; esac
 	# Tests of whole machines measure time: one at a time. The others may share the CPUs.
 	jobs=$(nproc)
 	case $name in kvm/*) jobs=1 ;; esac
 	: >"$work/tap"
 	begin=$EPOCHREALTIME
-	timeout -k 10 "${LIMIT:-600}" "$bin" --tap="$work/tap" -j"$jobs" </dev/null >"$work/log" 2>&1
+	RIG_SOURCE=$source timeout -k 10 "${LIMIT:-600}" "$bin" --tap="$work/tap" -j"$jobs" </dev/null >"$work/log" 2>&1
 	status=$?
 	took=$(((${EPOCHREALTIME/./} - ${begin/./}) / 10000))
 

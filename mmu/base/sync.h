@@ -29,6 +29,11 @@ struct lock {
 	_Atomic(void *) holder;
 };
 
+#define LOCK_INITIALIZER                           \
+	{                                          \
+		.mutex = PTHREAD_MUTEX_INITIALIZER \
+	}
+
 static inline void lock_init(struct lock *l)
 {
 	bug_on(pthread_mutex_init(&l->mutex, NULL));

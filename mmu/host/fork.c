@@ -67,7 +67,7 @@ static int fork_region(struct hostmm *child, struct region *from)
 	int rc;
 
 	rc = hostmm_add_region(child, region_pages(from), from->prot, from->pager, from->pager_ctx,
-			       from->start, &to);
+			       from->source, from->start, &to);
 	if (rc)
 		return rc;
 	rc = copy_rights(to, from);

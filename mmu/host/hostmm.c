@@ -18,9 +18,9 @@ struct region *hostmm_region(struct hostmm *mm, hva_t hva)
 	return r && r->start <= hva ? r : NULL;
 }
 
-/* Shut the region with @hva, or all for 0; but first say why, for who meets shut memory. */
-static void fail(struct hostmm *mm, hva_t hva, int error)
+void hostmm_fail(struct hostmm *mm, hva_t hva, int error)
 {
+	/* The reason first, for who meets shut memory. */
 	if (mm->opts.fatal)
 		mm->opts.fatal(mm->opts.fatal_ctx, hva, error);
 	rwlock_read_acquire(&mm->mmap_lock);
@@ -30,50 +30,15 @@ static void fail(struct hostmm *mm, hva_t hva, int error)
 	rwlock_read_release(&mm->mmap_lock);
 }
 
-/* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */
-static void resolve_view_fault(void *ctx, uint64_t addr, bool write)
-{
-	struct hostmm *mm = ctx;
-	uint64_t begin = trace_begin();
-	struct region *r;
-	int rc = -EFAULT;
-
-	atomic_fetch_add_explicit(&mm->view_faults, 1, memory_order_relaxed);
-	rwlock_read_acquire(&mm->mmap_lock);
-	r = hostmm_region(mm, addr);
-	if (r) {
-		uint64_t page = region_page(r, addr);
-		struct chunk_lock *chunk = region_chunk(r, page);
-
-		lock_acquire(&chunk->lock);
-		rc = cow_show(r, page, write);
-		lock_release(&chunk->lock);
-	}
-	rwlock_read_release(&mm->mmap_lock);
-	trace_span(umbra_host_fault, begin, addr, write, rc);
-	if (rc && r)
-		fail(mm, addr, -rc);
-}
-
-static void fault_thread_died(void *ctx, int error)
-{
-	struct hostmm *mm = ctx;
-
-	/* Before the lock: a region that comes later sees it. */
-	sync_store(&mm->dead, true);
-	fail(mm, 0, error);
-}
-
-static const struct fault_ops fault_ops = {
-	.resolve = resolve_view_fault,
-	.died = fault_thread_died,
-};
-
 int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts)
 {
-	struct hostmm *mm = calloc(1, sizeof(*mm));
+	struct hostmm *mm;
+	struct uffd *u;
 	int rc;
 
+	if (!opts->fault_threads)
+		return -EINVAL;
+	mm = calloc(1, sizeof(*mm));
 	if (!mm)
 		return -ENOMEM;
 	mm->pool = pool;
@@ -81,18 +46,13 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 	rwlock_init(&mm->mmap_lock);
 	mmu_notifier_subscriptions_init(&mm->subscriptions);
 	mmu_notifier_subscriptions_set_mmap_lock(&mm->subscriptions, &mm->mmap_lock);
-	rc = uffd_open(&mm->uffd);
-	if (rc)
-		goto err_undo_alloc;
-	rc = fault_threads_start(&mm->threads, &mm->uffd, opts->fault_threads, &fault_ops, mm);
-	if (rc)
-		goto err_undo_uffd;
-	*out = mm;
-	return 0;
-
-err_undo_uffd:
-	uffd_close(&mm->uffd);
-err_undo_alloc:
+	lock_init(&mm->sources_lock);
+	rc = source_open(mm, opts->source, &u);
+	if (!rc) {
+		*out = mm;
+		return 0;
+	}
+	lock_fini(&mm->sources_lock);
 	mmu_notifier_subscriptions_fini(&mm->subscriptions);
 	rwlock_fini(&mm->mmap_lock);
 	free(mm);
@@ -101,10 +61,11 @@ err_undo_alloc:
 
 void hostmm_destroy(struct hostmm *mm)
 {
-	fault_threads_stop(mm->threads);
+	source_stop(mm);
 	while (mm->regions)
 		bug_on(hostmm_unmap(mm, mm->regions->start));
-	uffd_close(&mm->uffd);
+	source_close(mm);
+	lock_fini(&mm->sources_lock);
 	mmu_notifier_subscriptions_fini(&mm->subscriptions);
 	rwlock_fini(&mm->mmap_lock);
 	free(mm);
@@ -125,7 +86,8 @@ struct pool *hostmm_pool(struct hostmm *mm)
 	return mm->pool;
 }
 
-static int region_create(struct region **out, struct hostmm *mm, uint64_t npages, fn_t home)
+static int region_create(struct region **out, struct hostmm *mm, uint64_t npages, fn_t home,
+			 enum hostmm_source source, struct uffd *u)
 {
 	struct region *r = calloc(1, sizeof(*r));
 	int rc;
@@ -143,10 +105,11 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 		rc = -ENOMEM;
 		goto err_undo_hpte;
 	}
-	rc = view_create(&r->view, mm->pool, &mm->uffd, npages, home);
+	rc = view_create(&r->view, mm->pool, u, npages, home);
 	if (rc)
 		goto err_undo_split;
 	r->mm = mm;
+	r->source = source;
 	r->pool = mm->pool;
 	r->home = home;
 	r->start = (hva_t)(uintptr_t)view_base(r->view);
@@ -184,21 +147,31 @@ static void region_destroy(struct region *r)
 }
 
 int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
-		      const struct pager_ops *pager, void *pager_ctx, hva_t forked_from,
-		      struct region **out)
+		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
+		      hva_t forked_from, struct region **out)
 {
 	struct region **link, *r = NULL;
+	struct uffd *u;
 	fn_t home;
 	int rc;
 
 	if (!(prot & HOSTMM_PROT_READ) || (prot & ~(HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)) ||
 	    (pager && !pager->fill))
 		return -EINVAL;
+	rc = source_open(mm, source, &u);
+	if (rc)
+		return rc;
 	rc = pool_reserve(mm->pool, npages, &home);
 	if (rc)
 		return rc;
-	rc = region_create(&r, mm, npages, home);
-	if (!r) {
+	rc = region_create(&r, mm, npages, home, source, u);
+	if (rc) {
+		pool_unreserve(mm->pool, home, npages);
+		return rc;
+	}
+	rc = source_attach(r);
+	if (rc) {
+		region_destroy(r);
 		pool_unreserve(mm->pool, home, npages);
 		return rc;
 	}
@@ -220,21 +193,30 @@ int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
 	return 0;
 }
 
+int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
+		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
+		      hva_t *hva)
+{
+	struct region *r;
+	int rc = hostmm_add_region(mm, npages, prot, pager, pager_ctx, source, 0, &r);
+
+	if (!rc)
+		*hva = r->start;
+	return rc;
+}
+
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
 	       void *pager_ctx, hva_t *hva)
 {
-	struct region *r = NULL;
-	int rc = hostmm_add_region(mm, npages, prot, pager, pager_ctx, 0, &r);
-
-	if (r)
-		*hva = r->start;
-	return rc;
+	return hostmm_map_source(mm, npages, prot, pager, pager_ctx, mm->opts.source, hva);
 }
 
 int hostmm_unmap(struct hostmm *mm, hva_t hva)
 {
 	struct mmu_notifier_range range;
 	struct region **link, *r;
+	uint64_t npages;
+	fn_t home;
 
 	rwlock_write_acquire(&mm->mmap_lock);
 	for (link = &mm->regions; (r = *link) && r->start != hva; link = &r->next)
@@ -257,9 +239,13 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva)
 	mmu_notifier_invalidate_range_end(&range);
 	atomic_fetch_add_explicit(&mm->page_ins, r->page_ins, memory_order_relaxed);
 	atomic_fetch_add_explicit(&mm->pages_in, r->pages_in, memory_order_relaxed);
-	pool_unreserve(mm->pool, r->home, region_pages(r));
-	region_destroy(r);
 	rwlock_write_release(&mm->mmap_lock);
+	/* Nobody finds the region any more, its view shows nothing. */
+	home = r->home;
+	npages = region_pages(r);
+	source_detach(r);
+	region_destroy(r);
+	pool_unreserve(mm->pool, home, npages);
 	return 0;
 }
 

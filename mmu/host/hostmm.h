@@ -27,9 +27,24 @@ struct pager_ops {
 	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
 };
 
+/*
+ * What tells that a host thread touches a page that the view does not show, or not for stores: docs/notifier-sources.md.
+ *
+ *	UFFD	a blocking userfaultfd. System calls on region memory wait like loads and stores do
+ *	SIGBUS	a userfaultfd with the SIGBUS feature: the thread resolves its own fault, and nobody is woken
+ *	MPROTECT	the rights of VMAs, and SIGSEGV: the same without userfaultfd, so without any privilege
+ *
+ * In the last two a system call on a page that is not shown fails with EFAULT: hostmm_prefault() first. A fault that cannot
+ * be resolved is the thread's own SIGSEGV or SIGBUS, where UFFD shuts the region.
+ */
+enum hostmm_source { HOSTMM_SOURCE_UFFD, HOSTMM_SOURCE_SIGBUS, HOSTMM_SOURCE_MPROTECT };
+#define HOSTMM_SOURCES 3u
+
 struct hostmm_opts {
-	unsigned fault_threads; /* that resolve faults of host threads; at least 1 */
-	/* optional. A fault in the host view cannot be resolved; the region is shut afterwards (view_shut()). */
+	unsigned fault_threads; /* that resolve faults of host threads (UFFD); at least 1 */
+	enum hostmm_source
+		source; /* of hostmm_map() and of a fork's child without one of its own */
+	/* optional. A fault in the host view cannot be resolved; the region is shut afterwards (view_shut()). UFFD only. */
 	void (*fatal)(void *ctx, hva_t hva, int error);
 	void *fatal_ctx;
 };
@@ -40,7 +55,8 @@ struct hostmm_stats {
 
 /*
  * hostmm_create - an empty address space on @pool, which outlives it.
- * 0, -EPERM/-ENOSYS/-EOPNOTSUPP of uffd_open(), -ENOMEM or the errno of pthread_create.
+ * 0, -EINVAL for no such source or no threads, -ENOMEM; what the source needs, -EPERM/-ENOSYS/-EOPNOTSUPP of uffd_open()
+ * or the errno of pthread_create.
  */
 int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts);
 /* hostmm_destroy - unmap everything. No subscriber is left (bug), no thread inside a region or a call. */
@@ -61,6 +77,22 @@ void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats);
  */
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
 	       void *pager_ctx, hva_t *hva);
+
+/*
+ * hostmm_map_source - the same with a source of its own, for this region. Also what the source needs, as hostmm_create().
+ * hostmm_source_of - the source of the region with @hva inside. 0, -EFAULT.
+ */
+int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
+		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
+		      hva_t *hva);
+int hostmm_source_of(struct hostmm *mm, hva_t hva, enum hostmm_source *source);
+
+/*
+ * hostmm_prefault - show the pages of [start, end), page aligned, in the host view, for stores if @write: a system call may
+ * use them now, as long as nothing changes them. Kernel: MADV_POPULATE_READ, MADV_POPULATE_WRITE.
+ * 0, -EINVAL, -EFAULT (no region, no right), the errno of page-in; pages before that one are shown.
+ */
+int hostmm_prefault(struct hostmm *mm, hva_t start, hva_t end, bool write);
 
 /* hostmm_unmap - remove the region at @hva; bracketed as UNMAP. 0 or -EINVAL if no region starts there. */
 int hostmm_unmap(struct hostmm *mm, hva_t hva);

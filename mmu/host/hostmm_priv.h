@@ -13,13 +13,17 @@
  * Locks used to protect members:
  *	I	immutable after create
  *	m	mmap_lock: read to look, write to change
+ *	u	sources_lock, a leaf
  *	a	atomic
  */
 struct hostmm {
-	struct pool *pool;	       /* [I] */
-	struct hostmm_opts opts;       /* [I] */
-	struct uffd uffd;	       /* [I] watches every host view */
-	struct fault_threads *threads; /* [I] */
+	struct pool *pool;	 /* [I] */
+	struct hostmm_opts opts; /* [I] */
+	struct lock sources_lock;
+	struct uffd uffd;	       /* [u] blocking; constant once it is open */
+	struct uffd sigbus;	       /* [u] as uffd */
+	struct fault_threads *threads; /* [u] read uffd */
+	bool has_uffd, has_sigbus;     /* [u] open, for good */
 	struct mmu_notifier_subscriptions subscriptions;
 	struct rwlock mmap_lock;
 	struct region *regions; /* [m] by address */
@@ -47,8 +51,23 @@ static inline hva_t region_hva(const struct region *r, uint64_t page)
 
 /* hostmm_add_region - hostmm_map(), for who wants the region itself: nobody else may unmap it meanwhile. */
 int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
-		      const struct pager_ops *pager, void *pager_ctx, hva_t forked_from,
-		      struct region **out);
+		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
+		      hva_t forked_from, struct region **out);
+
+/*
+ * source_open - have what regions of @source need; *@u for their views, NULL if they need none. 0, -EINVAL for no such
+ *	source, or as hostmm_create().
+ * source_attach - resolve faults in @r from now on. 0 or the errno of trap_add(). source_detach - no longer; outside mmap_lock.
+ * source_stop, source_close - for hostmm_destroy(), before and after the regions go.
+ */
+int source_open(struct hostmm *mm, enum hostmm_source source, struct uffd **u);
+int source_attach(struct region *r);
+void source_detach(struct region *r);
+void source_stop(struct hostmm *mm);
+void source_close(struct hostmm *mm);
+
+/* hostmm_fail - the page at @hva, or any for 0, cannot be had: tell the embedder, and shut its region, or all. */
+void hostmm_fail(struct hostmm *mm, hva_t hva, int error);
 
 /*
  * region_need_prots - make r->prots exist. 0 or -ENOMEM.

@@ -26,6 +26,7 @@
 
 #include "mmu/base/sync.h"
 #include "mmu/host/hostmm.h"
+#include "mmu/host/trap.h"
 #include "mmu/host/view.h"
 
 #define HPTE_PRESENT	 (1UL << 0)
@@ -69,6 +70,8 @@ struct region {
 	const struct pager_ops *pager; /* [I] NULL: zeros */
 	void *pager_ctx;	       /* [I] */
 	struct view *view;	       /* [I] */
+	enum hostmm_source source;     /* [I] */
+	struct trap trap;	       /* source.c's, while attached */
 	hva_t forked_from;	/* [I] where the parent has this region; 0 without a parent */
 	_Atomic uint64_t *hpte; /* [c] sparse */
 	_Atomic uint8_t *

@@ -69,9 +69,9 @@ static bool probe_continue_wp(struct uffd *u)
 	return known;
 }
 
-int uffd_open(struct uffd *u)
+static int open_with(struct uffd *u, uint64_t feature)
 {
-	uint64_t offered = 0;
+	uint64_t want = UFFD_FEATURES_NEEDED | feature, offered = 0;
 	int fd, rc;
 
 	/* An API handshake is final for a descriptor: one to ask, one to use. */
@@ -82,14 +82,13 @@ int uffd_open(struct uffd *u)
 	close(fd);
 	if (rc)
 		return rc;
-	if ((offered & UFFD_FEATURES_NEEDED) != UFFD_FEATURES_NEEDED)
+	if ((offered & want) != want)
 		return -EOPNOTSUPP;
 
-	u->fd = open_fd();
+	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = feature & UFFD_FEATURE_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
-	rc = handshake(u->fd, UFFD_FEATURES_NEEDED | (offered & UFFD_FEATURE_WP_UNPOPULATED),
-		       &u->features);
+	rc = handshake(u->fd, want | (offered & UFFD_FEATURE_WP_UNPOPULATED), &u->features);
 	if (rc) {
 		close(u->fd);
 		return rc;
@@ -97,6 +96,16 @@ int uffd_open(struct uffd *u)
 	atomic_init(&u->repoints, 0);
 	u->has_continue_wp = probe_continue_wp(u);
 	return 0;
+}
+
+int uffd_open(struct uffd *u)
+{
+	return open_with(u, 0);
+}
+
+int uffd_open_sigbus(struct uffd *u)
+{
+	return open_with(u, UFFD_FEATURE_SIGBUS);
 }
 
 void uffd_close(struct uffd *u)

@@ -17,6 +17,7 @@ struct uffd {
 	int fd;
 	uint64_t features;    /* what the kernel offers */
 	bool has_continue_wp; /* UFFDIO_CONTINUE can install write-protected */
+	bool is_sigbus;	      /* who faults gets SIGBUS, nobody blocks and nothing is read */
 	_Atomic uint64_t
 		repoints; /* changes of VMAs that its views have made, before and after each */
 };
@@ -38,6 +39,8 @@ static inline uint64_t uffd_repoints(const struct uffd *u)
  * -EOPNOTSUPP without a needed feature, or another errno.
  */
 int uffd_open(struct uffd *u);
+/* uffd_open_sigbus - one whose faulting threads get SIGBUS. As uffd_open(). */
+int uffd_open_sigbus(struct uffd *u);
 void uffd_close(struct uffd *u);
 
 /*

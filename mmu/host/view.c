@@ -11,11 +11,12 @@
 static void count_repoints(struct view *view, unsigned n)
 {
 	sync_fetch_add(&view->repoints, n);
-	sync_fetch_add(&view->uffd->repoints, n);
+	if (view->uffd)
+		sync_fetch_add(&view->uffd->repoints, n);
 }
 
 /* Where [@home, @home + @npages) is mapped: like frames, views of large pages begin where one may begin. */
-static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
+static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 {
 	size_t len = npages << PAGE_SHIFT, large = POOL_LARGE << PAGE_SHIFT;
 	char *base = NULL, *room = NULL;
@@ -27,9 +28,8 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
 			return room;
 		base = room + (-(uintptr_t)room & (large - 1));
 	}
-	base = mmap(base, len, PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_NORESERVE | (room ? MAP_FIXED : 0), pool_fd(pool),
-		    (off_t)(home << PAGE_SHIFT));
+	base = mmap(base, len, prot, MAP_SHARED | MAP_NORESERVE | (room ? MAP_FIXED : 0),
+		    pool_fd(pool), (off_t)(home << PAGE_SHIFT));
 	if (!room)
 		return base;
 	if (base == MAP_FAILED) {
@@ -45,28 +45,35 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home)
 	return base;
 }
 
-/* A small view costs the process one VMA, not two. */
-#define AWAY_SMALL 1024u
+/* An array of an element a page, or NULL: sparse, but a small one costs the process no VMA. */
+#define ARRAY_SMALL 4096u
 
-static int away_alloc(struct view *view)
+static void *page_array(uint64_t npages, size_t size)
 {
-	size_t len = view->npages * sizeof(*view->away);
+	void *array = npages * size <= ARRAY_SMALL
+			      ? calloc(npages, size)
+			      : mmap(NULL, npages * size, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-	if (view->npages <= AWAY_SMALL) {
-		view->away = calloc(1, len);
-		return view->away ? 0 : -ENOMEM;
-	}
-	view->away = mmap(NULL, len, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return view->away == MAP_FAILED ? -errno : 0;
+	return array == MAP_FAILED ? NULL : array;
 }
 
-static void away_free(struct view *view)
+static void page_array_free(void *array, uint64_t npages, size_t size)
 {
-	if (view->npages <= AWAY_SMALL)
-		free(view->away);
-	else
-		munmap(view->away, view->npages * sizeof(*view->away));
+	if (npages * size <= ARRAY_SMALL)
+		free(array);
+	else if (array)
+		munmap(array, npages * size);
+}
+
+static void free_view(struct view *view)
+{
+	page_array_free(view->away, view->npages, sizeof(*view->away));
+	page_array_free(view->rights, view->npages, sizeof(*view->rights));
+	if (view->access)
+		munmap(view->access, view->npages);
+	lock_fini(&view->repoint);
+	free(view);
 }
 
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
@@ -82,28 +89,27 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 		return -ENOMEM;
 	*view = (struct view){ .pool = pool, .uffd = u, .npages = npages, .home = home };
 	lock_init(&view->repoint);
-	rc = away_alloc(view);
-	if (rc)
-		goto err_undo_alloc;
-	view->base = map_linear(pool, npages, home);
+	view->away = page_array(npages, sizeof(*view->away));
+	if (!u)
+		view->rights = page_array(npages, sizeof(*view->rights));
+	if (!view->away || (!u && !view->rights)) {
+		free_view(view);
+		return -ENOMEM;
+	}
+	view->base = map_linear(pool, npages, home, u ? PROT_READ | PROT_WRITE : PROT_NONE);
 	if (view->base == MAP_FAILED) {
 		rc = -errno;
-		goto err_undo_away;
+		free_view(view);
+		return rc;
 	}
-	rc = uffd_register(u, view->base, len);
-	if (rc)
-		goto err_undo_base;
+	rc = u ? uffd_register(u, view->base, len) : 0;
+	if (rc) {
+		munmap(view->base, len);
+		free_view(view);
+		return rc;
+	}
 	*out = view;
 	return 0;
-
-err_undo_base:
-	munmap(view->base, len);
-err_undo_away:
-	away_free(view);
-err_undo_alloc:
-	lock_fini(&view->repoint);
-	free(view);
-	return rc;
 }
 
 void view_destroy(struct view *view)
@@ -112,11 +118,7 @@ void view_destroy(struct view *view)
 	munmap(view->base, view->npages << PAGE_SHIFT);
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
-	away_free(view);
-	if (view->access)
-		munmap(view->access, view->npages);
-	lock_fini(&view->repoint);
-	free(view);
+	free_view(view);
 }
 
 void *view_base(const struct view *view)
@@ -127,17 +129,6 @@ void *view_base(const struct view *view)
 uint64_t view_pages(const struct view *view)
 {
 	return view->npages;
-}
-
-/* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
-#define AWAY_BROKEN UINT32_MAX
-
-/* Does the VMA under @page show @fn, watched? */
-static bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
-{
-	uint32_t away = view->away[page];
-
-	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
 }
 
 /*
@@ -278,6 +269,8 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	bug_on(!n || page + n > view->npages);
+	if (!view->uffd)
+		return rights_map(view, page, n, fn, writable);
 	/* Acquire: pairs with repoint_locked(), the VMAs are home before foreign says so. */
 	if (fn == view->home + page && is_simple(view, writable) &&
 	    !sync_load_acquire(&view->foreign))
@@ -298,6 +291,9 @@ bool view_has_gap(struct view *view, uint64_t page, fn_t fn)
 {
 	bool gap;
 
+	/* Who gets a signal for a store that fails makes it again. */
+	if (!view->uffd || view->uffd->is_sigbus)
+		return false;
 	if (!is_simple(view, false))
 		return true;
 	if (fn == view->home + page && !sync_load_acquire(&view->foreign))
@@ -313,7 +309,7 @@ int view_restore(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool wri
 	bool linear = fn == view->home + page && !sync_load_acquire(&view->foreign);
 	int64_t done = -EEXIST;
 
-	bug_on(!n || page + n > view->npages);
+	bug_on(!n || page + n > view->npages || !view->uffd);
 	if (linear && is_simple(view, writable))
 		done = uffd_continue(view->uffd, view_addr(view, page), n << PAGE_SHIFT, !writable);
 	/* Still there, or not to be told: set its rights. */
@@ -325,6 +321,8 @@ int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 	int rc;
 
 	bug_on(!n || page + n > view->npages);
+	if (!view->uffd)
+		return rights_make_writable(view, page, n);
 	rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, false);
 	if (!rc)
 		return 0;
@@ -338,7 +336,9 @@ int view_make_writable(struct view *view, uint64_t page, uint64_t n)
 void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);
-	if (uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true))
+	if (!view->uffd)
+		rights_wrprotect(view, page, n);
+	else if (uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true))
 		view_zap(view, page,
 			 n); /* more than asked for: the next access of any kind faults */
 }
@@ -348,6 +348,10 @@ void view_zap(struct view *view, uint64_t page, uint64_t n)
 	int tries = 0;
 
 	bug_on(!n || page + n > view->npages);
+	if (!view->uffd) {
+		rights_zap(view, page, n);
+		return;
+	}
 	while (madvise(view_addr(view, page), n << PAGE_SHIFT, MADV_DONTNEED))
 		bug_on((errno != EAGAIN && errno != EINTR) || ++tries > 1000);
 }
@@ -356,7 +360,8 @@ void view_wake(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);
 	/* EAGAIN and the like cannot happen to a wake; a dead descriptor has woken everybody. */
-	(void)uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
+	if (view->uffd && !view->uffd->is_sigbus)
+		(void)uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 }
 
 void view_shut(struct view *view)

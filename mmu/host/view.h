@@ -15,7 +15,8 @@ struct view;
 
 /*
  * view_create - map @npages pages whose home frames start at @home; nothing is reachable yet.
- * Every access blocks its thread until the reader of @u has resolved it and view_wake() was called.
+ * Every access blocks its thread until the reader of @u has resolved it and view_wake() was called; or, if @u
+ * is_sigbus, gets SIGBUS (rarely SIGSEGV); or, if @u is NULL, SIGSEGV: then the view is kept by the rights of its VMAs.
  * @pool and @u outlive the view. 0 or the errno of mmap or UFFDIO_REGISTER.
  */
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home);

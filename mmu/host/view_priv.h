@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The inside of struct view, shared by view*.c only.
+ * The inside of struct view, shared by view*.c only. There are two ways to keep a view: entries that userfaultfd watches
+ * (view.c), and the rights of its VMAs (view_rights.c).
  * Owns nothing of its own. Who may call: those files. Knows no more than view.h.
  */
 #ifndef UMBRA_MMU_HOST_VIEW_PRIV_H
@@ -8,6 +9,9 @@
 
 #include "mmu/base/sync.h"
 #include "mmu/host/view.h"
+
+/* What a page of a view without userfaultfd may be used for: the rights of its VMA. */
+enum view_rights { VIEW_NOTHING, VIEW_READ, VIEW_WRITE };
 
 /*
  * Locks used to protect members:
@@ -17,10 +21,11 @@
  */
 struct view {
 	struct pool *pool; /* [I] */
-	struct uffd *uffd; /* [I] */
+	struct uffd *uffd; /* [I] NULL: kept by rights */
 	char *base;	   /* [I] */
 	uint64_t npages;   /* [I] */
 	fn_t home;	   /* [I] */
+	uint8_t *rights;   /* [r] per page: enum view_rights, without userfaultfd; sparse */
 	uint32_t *away;	   /* [r] per page: 0 the VMA points home, else frame + 1; sparse */
 	_Atomic uint64_t
 		foreign; /* [a] written under r: pages with away set, or about to lose it */
@@ -35,7 +40,25 @@ static inline void *view_addr(const struct view *view, uint64_t page)
 	return view->base + (page << PAGE_SHIFT);
 }
 
+/* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
+#define AWAY_BROKEN UINT32_MAX
+
+/* Does the VMA under @page show @fn, watched? */
+static inline bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
+{
+	uint32_t away = view->away[page];
+
+	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
+}
+
 /* view_open - give the VMAs of [page, page + n) the rights that view_protect() has left them. repoint held. 0 or -errno. */
 int view_open(struct view *view, uint64_t page, uint64_t n);
+
+/* The same calls for a view without userfaultfd. */
+int rights_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable);
+int rights_make_writable(struct view *view, uint64_t page, uint64_t n);
+int rights_protect(struct view *view, uint64_t page, uint64_t n, unsigned access);
+void rights_wrprotect(struct view *view, uint64_t page, uint64_t n);
+void rights_zap(struct view *view, uint64_t page, uint64_t n);
 
 #endif

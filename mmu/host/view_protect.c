@@ -50,6 +50,8 @@ int view_protect(struct view *view, uint64_t page, uint64_t n, unsigned access)
 	int rc;
 
 	bug_on(!n || page + n > view->npages);
+	if (!view->uffd)
+		return rights_protect(view, page, n, access);
 	lock_acquire(&view->repoint);
 	rc = need_access(view);
 	if (!rc && !sync_load(&view->shut) &&

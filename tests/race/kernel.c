@@ -9,12 +9,18 @@
 #include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/fault_threads.h"
+#include "mmu/host/trap.h"
 #include "tests/race/explore.h"
 
 int uffd_open(struct uffd *u)
 {
 	*u = (struct uffd){ .fd = -1, .features = UFFD_FEATURES_NEEDED, .has_continue_wp = true };
 	return 0;
+}
+
+int uffd_open_sigbus(struct uffd *u)
+{
+	return uffd_open(u);
 }
 
 void uffd_close(struct uffd *u)
@@ -57,6 +63,17 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 void fault_threads_stop(struct fault_threads *ft)
 {
 	(void)ft;
+}
+
+int trap_add(struct trap *t)
+{
+	(void)t;
+	return 0;
+}
+
+void trap_remove(struct trap *t)
+{
+	(void)t;
 }
 
 const struct trace_event_info trace_event_info[TRACE_EVENT_COUNT] = {
