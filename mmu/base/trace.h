@@ -24,6 +24,8 @@
 	X(kvm_unmap_hva_range, "start", "end", "event")   \
 	X(umbra_invalidate_end, "start", "end", "seq")    \
 	X(umbra_zap, "gfn", "pages", "batches")           \
+	X(fast_page_fault, "gfn", "write", "spte")        \
+	X(kvm_mmu_zap_all_fast, "result", "", "")         \
 	X(umbra_retry, "gfn", "pages", "seq")             \
 	X(kvm_exit, "gpa", "reason", "vcpu")              \
 	X(kvm_hypercall, "gfn", "op", "vcpu")             \

@@ -44,6 +44,11 @@ struct backend_ops {
 	/* required. On return nothing reaches the pages. mmu_lock held for writing. Cannot fail. */
 	void (*zap)(void *slot_backend, uint64_t page, uint64_t n);
 	/*
+	 * optional: else zap of each slot, whole. On return nothing reaches any page of any slot. @ctx is that of slot_add.
+	 * mmu_lock held for writing. Cannot fail.
+	 */
+	void (*zap_all)(void *ctx);
+	/*
 	 * optional. The table has leaves for pages [page, page + n), frames [fn, fn + n), all of one right. Map again those
 	 * that were lost, from @page up to the first that was not. mmu_lock held for writing. How many were mapped again,
 	 * or as map; after an error the caller zaps @page. NULL: never loses any.
@@ -65,7 +70,7 @@ struct backend_ops {
 			    void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx);
 	/*
 	 * Hardware walks the table itself: what an entry says is all there is, map and make_writable have nothing to do. Then
-	 * entries may lose W or D, and wrprotect be called, with mmu_lock held for reading.
+	 * entries may lose W or D, and wrprotect be called, with mmu_lock held for reading; and faults give rights back without it.
 	 */
 	bool walks_table;
 	/*

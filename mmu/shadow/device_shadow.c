@@ -72,6 +72,15 @@ static void device_flush_pages(void *slot_backend, uint64_t page, uint64_t n)
 	lock_release(&ds->dev->lock);
 }
 
+static void device_flush_all(void *ctx)
+{
+	struct device *dev = ctx;
+
+	lock_acquire(&dev->lock);
+	device_flush(dev, 0, 1UL << SPTE_GFN_BITS);
+	lock_release(&dev->lock);
+}
+
 static void device_wake(void *slot_backend, uint64_t page, uint64_t n)
 {
 	(void)slot_backend;
@@ -80,6 +89,7 @@ static void device_wake(void *slot_backend, uint64_t page, uint64_t n)
 }
 
 static const struct backend_ops device_ops = {
+	.walks_table = true,
 	.slot_add = device_slot_add,
 	.slot_remove = device_slot_remove,
 	.slot_move = device_slot_move,
@@ -87,7 +97,7 @@ static const struct backend_ops device_ops = {
 	.make_writable = device_make_writable,
 	.wrprotect = device_flush_pages,
 	.zap = device_flush_pages,
-	.walks_table = true,
+	.zap_all = device_flush_all,
 	.wake = device_wake,
 };
 

@@ -34,7 +34,7 @@ static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gf
 void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
 	struct shadow *sh = z->sh;
-	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end, EPT_WP_HOST);
+	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end, EPT_WP_HOST | EPT_WP_SPLIT);
 
 	if (!span.count)
 		return;
@@ -100,7 +100,9 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 	/* From here on nobody installs in the range, so a long zap may let others in. */
 	sync_fetch_add(&sh->invalidate_in_progress, 1);
 	for_each_slot(sh, range,
-		      range->event == MMU_NOTIFY_CHANGE ? shadow_wrprotect : zap_range_yield, &z);
+		      range->event == MMU_NOTIFY_CHANGE && !sh->no_change_pte ? shadow_wrprotect
+									      : zap_range_yield,
+		      &z);
 	zap_end(&z);
 	count(&sh->invalidations, 1);
 	trace_instant(kvm_unmap_hva_range, range->start, range->end, range->event);
@@ -183,10 +185,15 @@ static void shadow_release(struct mmu_notifier *mn)
 	const struct memslot *slot;
 	struct zap_batch z;
 
+	/* Before the root goes: what a fault has looked up is nobody's. */
 	zap_begin(&z, sh);
 	sync_fetch_add(&sh->invalidate_seq, 1);
+	zap_end(&z);
+	if (!shadow_drop_root(sh))
+		return;
+	zap_begin(&z, sh);
 	memslots_for_each_gfn(slot, all, 0, 1UL << SPTE_GFN_BITS)
-		zap_range(&z, slot, slot->gfn, memslot_end(slot));
+		zap_range_yield(&z, slot, slot->gfn, memslot_end(slot));
 	zap_end(&z);
 }
 

@@ -15,7 +15,8 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	struct shadow *sh;
 	int rc;
 
-	if (around > SHADOW_AROUND_MAX || (around & (around - 1)))
+	if (around > SHADOW_AROUND_MAX || (around & (around - 1)) ||
+	    opts->max_level > SPTE_LEVEL_1G)
 		return -EINVAL;
 	sh = calloc(1, sizeof(*sh));
 	if (!sh)
@@ -23,6 +24,8 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	sh->mm = mm;
 	sh->ops = ops;
 	sh->backend_ctx = backend_ctx;
+	sh->max_level = opts->max_level ? (int)opts->max_level : SHADOW_MAX_LEVEL;
+	sh->no_change_pte = opts->no_change_pte;
 	slots_init(&sh->slots);
 	table = (struct ept_opts){
 		.ad = ops->walks_table && !opts->no_ad,
@@ -126,6 +129,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.fixed = sh->fixed,
 		.spurious = sh->spurious,
 		.retries = sh->retries,
+		.fast = sh->fast,
 		.pages = sh->pages,
 		.batches = sh->batches,
 		.upgrades = sh->upgrades,
@@ -134,7 +138,13 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.zapped = sh->zapped,
 		.flushes = sh->flushes,
 		.yields = sh->yields,
+		.zap_alls = sh->zap_alls,
+		.splits = sh->splits,
+		.collapses = sh->collapses,
 		.leaves = ept_count_leaves(&sh->ept),
+		.leaves_4k = sync_load(&sh->ept.leaves[SPTE_LEVEL_4K]),
+		.leaves_2m = sync_load(&sh->ept.leaves[SPTE_LEVEL_2M]),
+		.leaves_1g = sync_load(&sh->ept.leaves[SPTE_LEVEL_1G]),
 		.table_pages = sh->ept.table_pages,
 	};
 }

@@ -22,24 +22,35 @@ struct shadow_opts {
 	unsigned fault_around;
 	/* The table has no A and D bits, also where the backend's hardware would set them. */
 	bool no_ad;
+	/* The largest leaf: 1 is 4 KiB, 2 is 2 MiB, 3 is 1 GiB. 0: SHADOW_MAX_LEVEL. */
+	unsigned max_level;
+	/* Zap for MMU_NOTIFY_CHANGE as for CLEAR: to see what change_pte spares. */
+	bool no_change_pte;
 };
+
+#define SHADOW_MAX_LEVEL 2
 
 /* Monotonic, relaxed. */
 struct shadow_stats {
 	uint64_t faults, fixed, spurious,
-		retries;	 /* calls of shadow_fault(); their results; tries repeated */
-	uint64_t pages, batches; /* leaves installed; runs in which the backend mapped them */
+		retries; /* calls of shadow_fault(); their results; tries repeated */
+	uint64_t
+		fast; /* of the fixed ones: rights given back to a leaf, without asking the primary */
+	uint64_t pages, batches; /* installed, in 4K; runs in which the backend mapped them */
 	uint64_t upgrades;	 /* leaves made writable in place */
 	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
 		flushes;	      /* brackets that met a slot; leaves zapped; backend zaps */
 	uint64_t yields;	      /* times that a long zap let others have the lock */
-	uint64_t leaves, table_pages; /* now */
+	uint64_t zap_alls;	      /* roots swapped */
+	uint64_t splits, collapses;   /* of large leaves */
+	uint64_t leaves, table_pages; /* now; leaves of all sizes */
+	uint64_t leaves_4k, leaves_2m, leaves_1g; /* now */
 };
 
 /*
  * shadow_create - a secondary on @mm, which outlives it, carried out by @ops. Subscribes to @mm.
- * 0, -EINVAL (fault_around), -ENOMEM.
+ * 0, -EINVAL (fault_around, max_level), -ENOMEM.
  */
 int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_ops *ops,
 		  void *backend_ctx, const struct shadow_opts *opts);
@@ -83,10 +94,40 @@ enum shadow_result {
  * shadow_fault - make @gfn reachable, for a store if @write, with pages around it; wake who waits for them.
  * Waits while @gfn is being invalidated, and for page-in. Any thread, no lock held.
  * enum shadow_result, or: -ENXIO no slot; -EACCES a store to a read-only slot; -EFAULT the primary forbids it;
- * -ENOMEM, -ENOSPC, the pager's errno (-EIO). After an error nobody is woken.
+ * -ENOMEM, -ENOSPC, the pager's errno (-EIO), the backend's. After an error nobody is woken, and what could not be mapped
+ * is not in the table; -EAGAIN of the backend is tried again.
+ * A leaf that is there, and that the secondary itself has taken rights from (aging, dirty logging), gets them back
+ * without the primary: in one step, without a lock, where hardware walks the table.
  * Rows A19, A32..A38 in the form of semantics B "KVM retry". Kernel: direct_page_fault(), kvm_tdp_page_fault().
  */
 int shadow_fault(struct shadow *shadow, gfn_t gfn, bool write);
+
+/*
+ * shadow_prefault - map pages [gfn, gfn + npages) for loads as far as they are not, as if each had faulted; *@done gets how
+ * many are, from @gfn on. Waits as shadow_fault() does, and never answers -EAGAIN.
+ * 0: some progress, or nothing to do; go on at @gfn + *@done. Without any (*@done is 0): -EINVAL (beyond 2^36 gfns),
+ * -ENOENT no slot, else the errno of shadow_fault(). Any thread, no lock held. Kernel: KVM_PRE_FAULT_MEMORY.
+ */
+int shadow_prefault(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t *done);
+
+/*
+ * shadow_zap_all - on return nothing is mapped but what faults have mapped since the call. Constant time under mmu_lock
+ * (but for the backend's own flush): the table gets an empty root, and the old tree is taken apart beside running faults.
+ * 0; -ENOMEM: nothing has changed. No lock held, no RCU section, not from a callback. Kernel: kvm_mmu_zap_all_fast().
+ */
+int shadow_zap_all(struct shadow *shadow);
+
+/*
+ * shadow_split - put 4K leaves in the place of the large ones that meet [gfn, end): for whoever is about to take rights away
+ * page by page. Faults go on beside it. 0; -EINVAL; -ENOMEM: what is split stays so. Any thread, no lock, no RCU section.
+ * Kernel: kvm_mmu_try_split_huge_pages().
+ * shadow_recover - the other way, and room for large leaves: where the primary has a whole aligned run of frames, all
+ * mapped with equal rights, one leaf takes their place, up to max_level; tables without a leaf go. Not under slots that log
+ * dirty pages. Returns how many large leaves it has made. No lock held, no RCU section. Kernel:
+ * kvm_mmu_recover_huge_pages().
+ */
+int shadow_split(struct shadow *shadow, gfn_t gfn, gfn_t end);
+uint64_t shadow_recover(struct shadow *shadow, gfn_t gfn, gfn_t end);
 
 /*
  * shadow_read, shadow_write - copy from or to guest memory, through the primary. 0, -EFAULT when a byte has no slot

@@ -26,6 +26,8 @@ struct shadow {
 	struct hostmm *mm;	       /* [I] */
 	const struct backend_ops *ops; /* [I] */
 	void *backend_ctx;	       /* [I] */
+	int max_level;		       /* [I] of leaves */
+	bool no_change_pte;	       /* [I] */
 	struct mmu_notifier mn;
 
 	struct lock slots_lock;
@@ -48,8 +50,9 @@ struct shadow {
 
 	_Atomic uint64_t zap_piece; /* [a] ZAP_PIECE; tests take less */
 
-	_Atomic uint64_t faults, fixed, spurious, retries, pages, batches, upgrades,
+	_Atomic uint64_t faults, fixed, spurious, retries, fast, pages, batches, upgrades,
 		repointed;					 /* [a] */
+	_Atomic uint64_t zap_alls, splits, collapses;		 /* [a] */
 	_Atomic uint64_t invalidations, zapped, flushes, yields; /* [a] */
 };
 
@@ -74,6 +77,30 @@ void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn
 
 /* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
 void shadow_remove_slots(struct shadow *sh);
+
+/*
+ * May a leaf larger than 4K be installed under @slot, or made writable? Not while it logs dirty pages: a store to one page of
+ * it would stand for all (M20).
+ */
+static inline bool slot_allows_large(const struct memslot *slot)
+{
+	return !(slot->flags & MEMSLOT_LOG_DIRTY) || mutant(20);
+}
+
+/* The frame of @gfn under the leaf @spte of @level. */
+static inline fn_t leaf_fn(uint64_t spte, gfn_t gfn, int level)
+{
+	return spte_fn(spte) + (gfn - spte_level_start(gfn, level));
+}
+
+/* shadow_drop_root - as shadow_zap_all(), also in an RCU section: the tables wait for the next ept_reap(). */
+int shadow_drop_root(struct shadow *sh);
+
+/*
+ * shadow_split_leaf - split the large leaf over @gfn, and what comes of it, down to 4K. mmu_lock held either way, RCU
+ * section. 0 (also without one), -ENOMEM.
+ */
+int shadow_split_leaf(struct shadow *sh, gfn_t gfn);
 
 extern const struct mmu_notifier_ops shadow_notifier_ops;
 

@@ -164,6 +164,16 @@ static uint64_t window_compare(void *slot_backend, uint64_t page, uint64_t n,
 	return window_check_pages(&check, page, n, allowed);
 }
 
+static void window_zap_all(void *ctx)
+{
+	struct window *window = ctx;
+
+	rwlock_read_acquire(&window->panes_lock);
+	for (struct pane *pane = first_pane(window); pane; pane = next_pane(pane))
+		view_zap(pane->view, 0, view_pages(pane->view));
+	rwlock_read_release(&window->panes_lock);
+}
+
 static void window_wake(void *slot_backend, uint64_t page, uint64_t n)
 {
 	struct pane *pane = slot_backend;
@@ -198,6 +208,7 @@ const struct backend_ops window_ops = {
 	.zap = window_zap,
 	.age = window_age,
 	.compare = window_compare,
+	.zap_all = window_zap_all,
 	.wake = window_wake,
 	.log_dirty = window_log_dirty,
 	.collect_dirty = window_collect_dirty,

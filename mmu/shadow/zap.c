@@ -84,13 +84,24 @@ static void yield(struct zap_batch *z)
 	count(&z->sh->yields, 1);
 }
 
+/* Where the next piece ends: not inside a large leaf, which a zap of its part would split. */
+static gfn_t piece_end(struct shadow *sh, gfn_t gfn, gfn_t end)
+{
+	uint64_t piece = sync_load(&sh->zap_piece);
+	int level = SPTE_LEVEL_4K;
+	gfn_t next;
+
+	if (end - gfn <= piece)
+		return end;
+	next = (gfn & ~(piece - 1)) + piece;
+	if (spte_is_present(ept_peek(&sh->ept, next, &level)))
+		next = spte_level_start(next + spte_level_pages(level) - 1, level);
+	return min_u64(next, end);
+}
+
 void zap_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
-	uint64_t piece = sync_load(&z->sh->zap_piece);
-
-	while (end - gfn > piece) {
-		gfn_t next = (gfn & ~(piece - 1)) + piece;
-
+	for (gfn_t next; (next = piece_end(z->sh, gfn, end)) < end;) {
 		zap_range(z, slot, gfn, next);
 		gfn = next;
 		if (rwlock_is_contended(&z->sh->mmu_lock))

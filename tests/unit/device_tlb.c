@@ -14,6 +14,7 @@ static bool is_mixed(const struct device_profile *p)
 UTEST(device_tlb, fills_2m_where_512_pages_are_one)
 {
 	for (const struct device_profile *p = device_profiles; p->name; p++) {
+		bool mixed = p->tlb == DEVICE_TLB_MIXED;
 		struct device *dev;
 		struct rig r;
 
@@ -21,9 +22,9 @@ UTEST(device_tlb, fills_2m_where_512_pages_are_one)
 		check_eq(load(&r, dev, 7), 0);
 		check_eq(load(&r, dev, 511), 0);
 		check_eq(load(&r, dev, 512), 0);
-		check_of(p, stats(dev).large_fills, is_mixed(p) ? 2 : 0);
-		check_of(p, stats(dev).misses, is_mixed(p) ? 2 : 3);
-		check_of(p, stats(dev).large_hits, is_mixed(p) ? 1 : 0);
+		check_of(p, stats(dev).large_fills, mixed ? 2 : 0);
+		check_of(p, stats(dev).misses, mixed ? 2 : 3);
+		check_of(p, stats(dev).large_hits, mixed ? 1 : 0);
 		store(&r, dev, 100, 5);
 		check_eq(host_load(&r, 100), 5);
 		check_eq(load(&r, dev, 100), 5);

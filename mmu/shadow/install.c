@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The last step of a fault: leaves into the table, and the backend after them. */
+#include <errno.h>
+
+#include "mmu/base/trace.h"
+#include "mmu/shadow/fault_priv.h"
+
+/* ---- One large leaf or several small ones? ---- */
+
+/* May one leaf of @level be there, as far as slot, frame and table go? */
+static bool has_room(struct shadow *sh, const struct fault *f, int level)
+{
+	uint64_t n = spte_level_pages(level);
+	gfn_t start = spte_level_start(f->gfn, level);
+	int there = SPTE_LEVEL_4K;
+
+	if (start < f->slot->gfn || start + n > memslot_end(f->slot) ||
+	    ((fault_page(f, f->gfn)->fn ^ f->gfn) & (n - 1)))
+		return false;
+	/* One that is there already: for a store that it does not allow. */
+	if (spte_is_present(ept_peek(&sh->ept, f->gfn, &there)))
+		return there == level;
+	return ept_hole_level(&sh->ept, f->root, f->gfn) >= level;
+}
+
+/* Does the primary have the whole, in frames that make one leaf? For a store all of it must be writable. */
+static bool is_huge(struct shadow *sh, struct fault *f, int level)
+{
+	uint64_t n = spte_level_pages(level);
+	gfn_t start = spte_level_start(f->gfn, level);
+	hva_t hva = f->slot->hva + ((start - f->slot->gfn) << PAGE_SHIFT);
+
+	return hostmm_huge(sh->mm, hva, n, &f->first) && !(f->first.fn & (n - 1)) &&
+	       (f->first.writable || !f->write);
+}
+
+void fault_choose_level(struct shadow *sh, struct fault *f)
+{
+	f->level = SPTE_LEVEL_4K;
+	f->block = f->got;
+	if (f->alone || !slot_allows_large(f->slot))
+		return;
+	for (int level = sh->max_level; level > SPTE_LEVEL_4K; level--)
+		if (has_room(sh, f, level) && is_huge(sh, f, level)) {
+			fault_set_leaf(f, level);
+			return;
+		}
+}
+
+/* ---- Install ---- */
+
+/*
+ * The leaf for @page. While the slot logs, only the page that is being stored to may be stored to unseen: the first store to
+ * each other one must fault, for which they keep MW and the fast path is enough, or set D.
+ */
+static uint64_t make_leaf(struct shadow *sh, const struct fault *f, gfn_t gfn,
+			  const struct gup_page *page, int level)
+{
+	bool writable = page->writable && !(f->slot->flags & MEMSLOT_READONLY);
+	uint64_t leaf = ept_make_leaf(&sh->ept, page->fn, writable, level);
+
+	if (!f->slot->dirty || f->slot->dirty->by_backend || (f->write && gfn == f->gfn) ||
+	    mutant(20))
+		return leaf;
+	leaf &= ~(dirty_by_d_bit(sh) ? SPTE_DIRTY : SPTE_WRITE);
+	return leaf;
+}
+
+/* Pages [gfn, gfn + n) have leaves now, the first of which is @leaf: let the backend carry them out in one call. */
+static int map_run(struct shadow *sh, const struct fault *f, gfn_t gfn, uint64_t n, uint64_t leaf)
+{
+	count(&sh->pages, n);
+	count(&sh->batches, 1);
+	trace_instant(kvm_mmu_set_spte, gfn, n, spte_fn(leaf));
+	if (f->write && gfn <= f->gfn && f->gfn < gfn + n)
+		shadow_mark_dirty(sh, f->slot, f->gfn);
+	return sh->ops->map(f->slot->backend, gfn - f->slot->gfn, n, spte_fn(leaf),
+			    spte_is_writable(leaf));
+}
+
+/* The leaf that is there does not allow the store, the primary does: the same frames, more rights. */
+static int upgrade(struct shadow *sh, const struct fault *f, uint64_t old, uint64_t new)
+{
+	gfn_t start = spte_level_start(f->gfn, f->level);
+	uint64_t n = spte_level_pages(f->level), page = start - f->slot->gfn;
+
+	bug_on(spte_fn(old) != spte_fn(new) || !spte_is_writable(new));
+	if (!ept_install(&sh->ept, f->root, f->gfn, f->level, old, new))
+		return FAULT_AGAIN;
+	count(&sh->upgrades, 1);
+	trace_instant(kvm_tdp_mmu_spte_changed, start, n, spte_fn(new));
+	shadow_mark_dirty(sh, f->slot, f->gfn);
+	/* Aging has taken it from the backend, too. */
+	if (spte_is_access_tracked(old))
+		return sh->ops->map(f->slot->backend, page, n, spte_fn(new), true);
+	return sh->ops->make_writable(f->slot->backend, page, n);
+}
+
+/* Something is in the faulting page's entry. */
+static int install_over(struct shadow *sh, struct fault *f, uint64_t leaf)
+{
+	int level = SPTE_LEVEL_4K, rc;
+	uint64_t old = ept_peek(&sh->ept, f->gfn, &level);
+
+	if (!spte_is_present(old))
+		return FAULT_AGAIN;
+	if (!f->write || spte_is_writable(old))
+		return SHADOW_SPURIOUS;
+	if (level > f->level) {
+		rc = shadow_split_leaf(sh, f->gfn);
+		if (rc)
+			return rc;
+		old = ept_peek(&sh->ept, f->gfn, &level);
+	}
+	if (level != f->level || !spte_is_present(old))
+		return FAULT_AGAIN;
+	rc = upgrade(sh, f, old, leaf);
+	return rc ? rc : SHADOW_FIXED;
+}
+
+static int install_large(struct shadow *sh, struct fault *f)
+{
+	uint64_t leaf = make_leaf(sh, f, f->gfn, &f->first, f->level);
+	int rc;
+
+	if (!ept_install(&sh->ept, f->root, f->gfn, f->level, SPTE_NONE, leaf))
+		return install_over(sh, f, leaf);
+	rc = map_run(sh, f, f->block.start, f->block.end - f->block.start, leaf);
+	return rc < 0 ? rc : SHADOW_FIXED;
+}
+
+/* How many pages from @gfn on go on as @leaf, its leaf, begins? */
+static uint64_t run_length(struct shadow *sh, const struct fault *f, gfn_t gfn, uint64_t leaf)
+{
+	uint64_t n = 1;
+
+	while (gfn + n < f->block.end) {
+		const struct gup_page *page = fault_page(f, gfn + n);
+
+		if (page->fn == FN_NONE ||
+		    make_leaf(sh, f, gfn + n, page, SPTE_LEVEL_4K) != leaf + (n << PAGE_SHIFT))
+			break;
+		n++;
+	}
+	return n;
+}
+
+static int install_small(struct shadow *sh, struct fault *f)
+{
+	int result = SHADOW_SPURIOUS, rc = 0;
+	uint64_t n, done;
+
+	for (gfn_t gfn = f->block.start; gfn < f->block.end && rc >= 0; gfn += n) {
+		const struct gup_page *page = fault_page(f, gfn);
+		uint64_t leaf;
+
+		n = 1;
+		if (page->fn == FN_NONE)
+			continue;
+		leaf = make_leaf(sh, f, gfn, page, SPTE_LEVEL_4K);
+		n = run_length(sh, f, gfn, leaf);
+		done = ept_install_run(&sh->ept, f->root, gfn, n, leaf);
+		if (done)
+			rc = map_run(sh, f, gfn, done, leaf);
+		if (gfn <= f->gfn && f->gfn < gfn + done)
+			result = SHADOW_FIXED;
+		if (done == n || rc < 0)
+			continue;
+		/* The next one is taken. Around the faulting page that is no matter. */
+		if (gfn + done == f->gfn)
+			result = rc = install_over(sh, f, leaf + (done << PAGE_SHIFT));
+		n = done + 1;
+	}
+	return rc < 0 ? rc : result;
+}
+
+int fault_install(struct shadow *sh, struct fault *f)
+{
+	sync_use(f->slot);
+	return f->level > SPTE_LEVEL_4K ? install_large(sh, f) : install_small(sh, f);
+}
+
+void fault_take_back(struct shadow *sh, const struct fault *f)
+{
+	struct zap_batch z;
+
+	zap_begin(&z, sh);
+	zap_range(&z, f->slot, f->block.start, f->block.end);
+	zap_end(&z);
+}
