@@ -34,28 +34,6 @@ void tally_end(struct ept_tally *tally)
 	tell_dirtied(tally);
 }
 
-/* M16: whoever writes between the two is overwritten. */
-static bool load_and_store(_Atomic uint64_t *sptep, uint64_t old, uint64_t new)
-{
-	if (sync_load(sptep) != old)
-		return false;
-	sync_store(sptep, new);
-	return true;
-}
-
-bool spte_cas(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint64_t old,
-	      uint64_t new, int level)
-{
-	uint64_t seen = old;
-
-	/* Release: pairs with spte_read() of walkers, which then find a new table filled. */
-	if ((spte_is_frozen(old) && !mutant(144)) ||
-	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &seen, new)))
-		return false;
-	handle_changed_spte(tally, gfn, old, new, level);
-	return true;
-}
-
 uint64_t spte_freeze(_Atomic uint64_t *sptep)
 {
 	uint64_t old;

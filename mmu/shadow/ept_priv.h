@@ -44,9 +44,28 @@ static inline void handle_changed_spte(struct ept_tally *tally, gfn_t gfn, uint6
 		tally_dirty(tally, spte_level_start(gfn, level), spte_level_pages(level));
 }
 
+/* M16: whoever writes between the two is overwritten. */
+static inline bool load_and_store(_Atomic uint64_t *sptep, uint64_t old, uint64_t new)
+{
+	if (sync_load(sptep) != old)
+		return false;
+	sync_store(sptep, new);
+	return true;
+}
+
 /* Beside other installers, aging and hardware. FROZEN belongs to whoever froze it. */
-bool spte_cas(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint64_t old,
-	      uint64_t new, int level);
+static inline bool spte_cas(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn,
+			    uint64_t old, uint64_t new, int level)
+{
+	uint64_t seen = old;
+
+	/* Release: pairs with spte_read() of walkers, which then find a new table filled. */
+	if ((spte_is_frozen(old) && !mutant(144)) ||
+	    !(mutant(161) ? load_and_store(sptep, old, new) : sync_cas(sptep, &seen, new)))
+		return false;
+	handle_changed_spte(tally, gfn, old, new, level);
+	return true;
+}
 
 /*
  * With mmu_lock held for writing. What aging, a fast fault or hardware may change meanwhile is exchanged, not stored, and

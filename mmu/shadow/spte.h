@@ -191,6 +191,37 @@ static inline uint64_t spte_make_small(uint64_t spte, int level, unsigned index)
 	return level - 1 > SPTE_LEVEL_4K ? small : small & ~SPTE_LARGE;
 }
 
+#define SPTE_LEAF_BITS                                                                    \
+	(SPTE_RIGHTS | SPTE_MT_WB | SPTE_IPAT | SPTE_LARGE | SPTE_ACCESSED | SPTE_DIRTY | \
+	 SPTE_MMU_PRESENT | SPTE_ADDR_MASK | SPTE_AD_DISABLED | SPTE_SAVED | SPTE_MAY_WRITE)
+
+/* spte_check_leaf, spte_check_table - is the present entry well-formed at @level? */
+static inline bool spte_check_leaf(uint64_t spte, int level)
+{
+	const uint64_t type = SPTE_MT_WB | SPTE_IPAT | SPTE_MMU_PRESENT;
+
+	if (level > SPTE_LEVEL_1G || !(spte & SPTE_LARGE) != (level == SPTE_LEVEL_4K))
+		return false;
+	if ((spte & type) != type || (spte & ~SPTE_LEAF_BITS))
+		return false;
+	if (spte_fn(spte) & (spte_level_pages(level) - 1))
+		return false;
+	if ((spte & SPTE_WRITE && !(spte & SPTE_MMU_WRITABLE)) ||
+	    (spte & SPTE_MMU_WRITABLE && !(spte & SPTE_HOST_WRITABLE)))
+		return false;
+	if (!spte_has_ad(spte) && (spte & (SPTE_ACCESSED | SPTE_DIRTY)))
+		return false;
+	if (spte_is_access_tracked(spte))
+		return spte & (SPTE_READ << SPTE_SAVED_SHIFT);
+	return (spte & SPTE_READ) && !(spte & SPTE_SAVED);
+}
+
+static inline bool spte_check_table(uint64_t spte, int level)
+{
+	return level > SPTE_LEVEL_4K && (spte & SPTE_ADDR_MASK) &&
+	       (spte & ~SPTE_ADDR_MASK) == spte_make_table((void *)0);
+}
+
 /*
  * spte_check_change - is @old -> @new lawful at @level? The transitions of an entry, all of them:
  *
@@ -207,10 +238,21 @@ static inline uint64_t spte_make_small(uint64_t spte, int level, unsigned index)
  * In a table that has left its tree none -> FROZEN is lawful, too: nothing may be installed there any more.
  * Kernel: handle_changed_spte(); a present leaf never changes its frame (M17).
  */
-bool spte_check_change(uint64_t old, uint64_t new, int level);
-
-/* spte_check_leaf - is the present leaf @spte well-formed at @level? */
-bool spte_check_leaf(uint64_t spte, int level);
+static inline bool spte_check_change(uint64_t old, uint64_t new, int level)
+{
+	if (new == SPTE_FROZEN)
+		return spte_is_present(old);
+	if (new == SPTE_NONE)
+		return old == SPTE_FROZEN || spte_is_leaf(old, level);
+	if (!spte_is_present(new) || spte_is_frozen(old))
+		return false;
+	if (!spte_is_leaf(new, level))
+		return old == SPTE_NONE && spte_check_table(new, level);
+	if (!spte_check_leaf(new, level))
+		return false;
+	return old == SPTE_NONE || (spte_is_leaf(old, level) && spte_fn(old) == spte_fn(new) &&
+				    spte_has_ad(old) == spte_has_ad(new));
+}
 
 /* spte_check_split - may @child, not linked yet, take the place of the large leaf @old of @level? */
 bool spte_check_split(uint64_t old, const _Atomic uint64_t child[SPTE_PER_TABLE], int level);
