@@ -23,7 +23,8 @@ int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uin
 		return -ENOMEM;
 	for (unsigned i = 0; i < SPTE_PER_TABLE && !mutant(162); i++)
 		atomic_init(&table->spte[i], spte_make_small(old, level, i));
-	bug_on(!spte_check_split(old, table->spte, level) && !mutant(162));
+	if (!mutant(162))
+		bug_on(!spte_check_split(old, table->spte, level));
 	/* Release: pairs with spte_read(). */
 	if (!sync_cas(sptep, &seen, spte_make_table(table))) {
 		table_free(tally->ept, table);
