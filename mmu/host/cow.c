@@ -7,13 +7,19 @@
 void bracket_start(struct mmu_notifier_range *range, struct region *r, uint64_t page, uint64_t end,
 		   enum mmu_notifier_event event)
 {
+	bracket_start_owner(range, r, page, end, event, NULL);
+}
+
+void bracket_start_owner(struct mmu_notifier_range *range, struct region *r, uint64_t page,
+			 uint64_t end, enum mmu_notifier_event event, void *owner)
+{
 	hva_t start = region_hva(r, page), stop = region_hva(r, end);
 
 	if (mutant(31)) /* a length in pages */
 		stop = start + (end - page);
 	if (mutant(118)) /* the first page stands for all */
 		stop = start + PAGE_SIZE;
-	mmu_notifier_range_init(range, event, &r->mm->subscriptions, start, stop);
+	mmu_notifier_range_init_owner(range, event, &r->mm->subscriptions, start, stop, owner);
 	if (mutant(32)) /* the other callback, which those with start and end do not have */
 		hpte_tell_tlbs(r, page, end);
 	else
@@ -63,8 +69,8 @@ void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t p
 	bracket_repoint(range, r, page, fn);
 }
 
-/* Home, where the page costs no VMA, unless somebody still has that frame. */
-static int frame_for_copy(struct region *r, uint64_t page, fn_t *fn)
+/* At home the page costs no VMA. */
+int frame_for_copy(struct region *r, uint64_t page, fn_t *fn)
 {
 	*fn = r->home + page;
 	return pool_get_unless_used(r->pool, *fn) ? 0 : pool_alloc_loose(r->pool, fn);
@@ -116,9 +122,9 @@ int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uin
 	struct chunk_lock *chunk = region_chunk(r, page);
 	int rc;
 
-	while ((rc = hpte_get(r, page, ahead_end, write, hpte)) == HPTE_SHARED) {
+	while ((rc = hpte_get(r, page, ahead_end, write, hpte)) > 0) {
 		lock_release(&chunk->lock);
-		rc = cow_break(r, page);
+		rc = rc == HPTE_TAKEN ? device_pull(r, page, page + 1) : cow_break(r, page);
 		lock_acquire(&chunk->lock);
 		if (rc)
 			break;

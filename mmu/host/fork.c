@@ -73,6 +73,9 @@ static int fork_region(struct hostmm *child, struct region *from)
 	rc = copy_rights(to, from);
 	if (rc)
 		return rc;
+	rc = device_pull(from, 0, region_pages(from));
+	if (rc)
+		return rc;
 	if (told)
 		bracket_start(&range, from, 0, region_pages(from), MMU_NOTIFY_PROTECTION_PAGE);
 	share_region(to, from);

@@ -4,11 +4,33 @@
 #include <string.h>
 
 #include "mmu/base/mutant.h"
+#include "mmu/host/hostmm_device.h"
 #include "mmu/host/hostmm_priv.h"
+
+/* Who asks, and for what. */
+struct gup {
+	unsigned owner; /* hostmm_owner() */
+	uint64_t ahead_end;
+};
+
+static bool is_owned(uint64_t hpte, unsigned owner)
+{
+	return (hpte & HPTE_AWAY) && !(hpte & HPTE_NONE) && owner && hpte_owner(hpte) == owner;
+}
+
+/* hpte_get() of a page that its device asks for. Chunk lock held. */
+static int own_get(struct region *r, uint64_t page, bool write)
+{
+	if (!(region_prot(r, page) & (write ? HOSTMM_PROT_WRITE : HOSTMM_PROT_READ)))
+		return -EFAULT;
+	if (write && !(hpte_read(r, page) & HPTE_WRITE))
+		hpte_make_writable(r, page);
+	return 0;
+}
 
 /* Report the pages [page, end) of one chunk; @must is inside, or UINT64_MAX. */
 static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t must,
-		     uint64_t ahead_end, bool write, struct gup_page *out)
+		     const struct gup *gup, bool write, struct gup_page *out)
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
 	uint64_t hpte;
@@ -16,10 +38,12 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 
 	lock_acquire(&chunk->lock);
 	if (page <= must && must < end)
-		rc = cow_get(r, must, ahead_end, write, &hpte);
+		rc = is_owned(hpte_read(r, must), gup->owner)
+			     ? own_get(r, must, write)
+			     : cow_get(r, must, gup->ahead_end, write, &hpte);
 	for (; !rc && page < end; page++, out++) {
 		hpte = sync_load(&r->hpte[page]);
-		if (!hpte_is_usable(hpte)) {
+		if (!hpte_is_usable(hpte) && !is_owned(hpte, gup->owner)) {
 			out->fn = FN_NONE;
 			continue;
 		}
@@ -35,6 +59,13 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
 	       struct gup_page *out)
 {
+	return hostmm_gup_owner(mm, NULL, hva, n, must, ahead, write, out);
+}
+
+int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n, uint64_t must,
+		     uint64_t ahead, bool write, struct gup_page *out)
+{
+	struct gup gup = { .owner = hostmm_owner(mm, owner) };
 	struct region *r;
 	int rc = 0;
 
@@ -46,16 +77,16 @@ int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t
 		rc = -EFAULT;
 	} else {
 		uint64_t first = region_page(r, hva), last = min_u64(first + n, region_pages(r));
-		uint64_t ahead_end = min_u64(first + must + 1 + ahead, last);
 
+		gup.ahead_end = min_u64(first + must + 1 + ahead, last);
 		for (uint64_t page = first, end; !rc && page < last; page = end) {
 			end = chunk_end(page, last);
 			/* Read-ahead goes on chunk by chunk, best effort beyond the one with the page that must be. */
-			uint64_t want = page <= first + must ? first + must
-					: page < ahead_end   ? page
-							     : UINT64_MAX;
+			uint64_t want = page <= first + must   ? first + must
+					: page < gup.ahead_end ? page
+							       : UINT64_MAX;
 
-			rc = gup_chunk(r, page, end, want, ahead_end, write && want == first + must,
+			rc = gup_chunk(r, page, end, want, &gup, write && want == first + must,
 				       &out[page - first]);
 			if (rc && page > first + must)
 				rc = 0;
@@ -65,6 +96,26 @@ int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t
 	if (rc)
 		hostmm_put_pages(mm, out, n);
 	return rc;
+}
+
+bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page)
+{
+	return hostmm_peek_owner(mm, NULL, hva, page);
+}
+
+bool hostmm_peek_owner(struct hostmm *mm, const void *owner, hva_t hva, struct gup_page *page)
+{
+	uint64_t hpte = 0;
+	struct region *r;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (r)
+		hpte = sync_load(&r->hpte[region_page(r, hva)]);
+	rwlock_read_release(&mm->mmap_lock);
+	page->fn = hpte_fn(hpte);
+	page->writable = hpte & HPTE_WRITE;
+	return hpte_is_usable(hpte) || is_owned(hpte, hostmm_owner(mm, owner));
 }
 
 void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t n)

@@ -265,21 +265,6 @@ int hostmm_home(struct hostmm *mm, hva_t hva, uint64_t n, fn_t *home, unsigned *
 	return rc;
 }
 
-bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page)
-{
-	uint64_t hpte = 0;
-	struct region *r;
-
-	rwlock_read_acquire(&mm->mmap_lock);
-	r = hostmm_region(mm, hva);
-	if (r)
-		hpte = sync_load(&r->hpte[region_page(r, hva)]);
-	rwlock_read_release(&mm->mmap_lock);
-	page->fn = hpte_fn(hpte);
-	page->writable = hpte & HPTE_WRITE;
-	return hpte_is_usable(hpte);
-}
-
 void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats)
 {
 	*stats = (struct hostmm_stats){

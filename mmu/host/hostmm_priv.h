@@ -29,8 +29,10 @@ struct hostmm {
 	struct region *regions; /* [m] by address */
 	atomic_bool dead;	/* [a] a fault thread has died */
 	_Atomic uint64_t view_faults, discards, wrprotects, migrates, zaps; /* [a] */
-	_Atomic uint64_t cow_copies, forks, merges;			    /* [a] */
-	_Atomic uint64_t page_ins, pages_in; /* [a] of regions that are gone */
+	_Atomic(const void *)
+		owner[HPTE_OWNERS]; /* [a] devices that have had pages, by number; 0 is nobody */
+	_Atomic uint64_t cow_copies, forks, merges; /* [a] */
+	_Atomic uint64_t page_ins, pages_in;	    /* [a] of regions that are gone */
 };
 
 /* hostmm_region - the region with @hva inside, or NULL. mmap_lock held. */
@@ -38,6 +40,9 @@ struct region *hostmm_region(struct hostmm *mm, hva_t hva);
 
 /* hostmm_large_region - the region with @hva inside, where a large page begins and ends in it; or NULL. mmap_lock held. */
 struct region *hostmm_large_region(struct hostmm *mm, hva_t hva);
+
+/* region_is_run - hostmm_huge() for pages [page, page + n) of @r, which lie in it. mmap_lock held. */
+bool region_is_run(struct region *r, uint64_t page, uint64_t n);
 
 static inline uint64_t region_page(const struct region *r, hva_t hva)
 {
@@ -83,6 +88,8 @@ int region_open(struct region *r, uint64_t page, uint64_t end);
  */
 void bracket_start(struct mmu_notifier_range *range, struct region *r, uint64_t page, uint64_t end,
 		   enum mmu_notifier_event event);
+void bracket_start_owner(struct mmu_notifier_range *range, struct region *r, uint64_t page,
+			 uint64_t end, enum mmu_notifier_event event, void *owner);
 void bracket_end(struct mmu_notifier_range *range);
 
 /*
@@ -92,6 +99,16 @@ void bracket_end(struct mmu_notifier_range *range);
  */
 void bracket_repoint(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
 void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
+
+/* frame_for_copy - a frame for @page with a reference: its home, unless somebody still has that. 0, -ENOSPC. */
+int frame_for_copy(struct region *r, uint64_t page, fn_t *fn);
+
+/*
+ * device_pull - have what devices have of [page, end) back. mmap_lock held, no chunk lock. 0, -ENOSPC, -ENOMEM: some are back.
+ * hostmm_owner - the number of device @owner, 0 for NULL or one that has never had a page.
+ */
+int device_pull(struct region *r, uint64_t page, uint64_t end);
+unsigned hostmm_owner(struct hostmm *mm, const void *owner);
 
 /* cow_break - give @page a copy of its frame if it is present and shares it. mmap_lock held, no chunk lock. 0, -ENOSPC. */
 int cow_break(struct region *r, uint64_t page);

@@ -9,12 +9,29 @@
 #define PMD_PAGES 512UL
 #define PUD_PAGES (PMD_PAGES * 512)
 
-static uint8_t page_state(struct region *r, uint64_t page)
+/* Of a page that a device has: its own, @owner asks. */
+static uint8_t away_state(uint64_t hpte, unsigned owner)
+{
+	uint8_t rights = SNAPSHOT_READ | (hpte & HPTE_WRITE ? SNAPSHOT_WRITE : 0);
+	bool own = owner && hpte_owner(hpte) == owner;
+
+	if (hpte & HPTE_EXCL)
+		return own ? rights : SNAPSHOT_NONE;
+	return own ? SNAPSHOT_LOCAL | rights : SNAPSHOT_REMOTE;
+}
+
+static uint8_t page_state(struct region *r, uint64_t page, unsigned owner)
 {
 	uint64_t hpte = sync_load(&r->hpte[page]);
 
+	if (!(region_prot(r, page) & HOSTMM_PROT_READ))
+		return SNAPSHOT_HOLE;
+	if (hpte & HPTE_AWAY)
+		return away_state(hpte, owner);
 	if (hpte & HPTE_PRESENT)
-		return SNAPSHOT_READ | (hpte & HPTE_WRITE ? SNAPSHOT_WRITE : 0);
+		return SNAPSHOT_READ | (hpte & HPTE_WRITE		       ? SNAPSHOT_WRITE
+					: pool_is_zero(r->pool, hpte_fn(hpte)) ? SNAPSHOT_ZERO
+									       : 0);
 	/* Busy or not: what page-in brings is zeros, unless the entry has been taken, and then a bracket is open. */
 	return r->pager ? SNAPSHOT_NONE : SNAPSHOT_ZERO | SNAPSHOT_READ;
 }
@@ -23,25 +40,15 @@ static uint8_t page_state(struct region *r, uint64_t page)
 static bool is_huge(struct region *r, hva_t hva, uint64_t n)
 {
 	hva_t start = hva & ~((n << PAGE_SHIFT) - 1);
-	uint64_t first, page;
+	uint64_t page;
 
 	if (start < r->start || (n << PAGE_SHIFT) > r->end - start)
 		return false;
 	page = region_page(r, start);
-	first = sync_load(&r->hpte[page]);
-	if (!(first & HPTE_PRESENT) || hpte_fn(first) % n)
-		return false;
-	for (uint64_t i = 1; i < n; i++) {
-		uint64_t hpte = sync_load(&r->hpte[page + i]);
-
-		if ((hpte ^ first) & (HPTE_PRESENT | HPTE_WRITE) ||
-		    hpte_fn(hpte) != hpte_fn(first) + i)
-			return false;
-	}
-	return true;
+	return hpte_fn(sync_load(&r->hpte[page])) % n == 0 && region_is_run(r, page, n);
 }
 
-static void walk_region(struct region *r, hva_t start, hva_t end, uint8_t *state)
+static void walk_region(struct region *r, hva_t start, hva_t end, unsigned owner, uint8_t *state)
 {
 	uint8_t level = 0;
 
@@ -50,7 +57,7 @@ static void walk_region(struct region *r, hva_t start, hva_t end, uint8_t *state
 			level = !is_huge(r, hva, PMD_PAGES)  ? 0
 				: is_huge(r, hva, PUD_PAGES) ? SNAPSHOT_PUD
 							     : SNAPSHOT_PMD;
-		*state++ = page_state(r, region_page(r, hva)) | level;
+		*state++ = page_state(r, region_page(r, hva), owner) | level;
 	}
 }
 
@@ -58,7 +65,6 @@ int hostmm_walk(struct hostmm *mm, hva_t start, uint64_t npages, const void *own
 {
 	hva_t end = start + (npages << PAGE_SHIFT);
 
-	(void)owner;
 	if (!is_page_aligned(start) || !npages || npages > (UINT64_MAX - start) >> PAGE_SHIFT)
 		return -EINVAL;
 	memset(state, SNAPSHOT_HOLE, npages);
@@ -67,7 +73,7 @@ int hostmm_walk(struct hostmm *mm, hva_t start, uint64_t npages, const void *own
 		hva_t from = max_u64(start, r->start);
 
 		if (from < min_u64(end, r->end))
-			walk_region(r, from, min_u64(end, r->end),
+			walk_region(r, from, min_u64(end, r->end), hostmm_owner(mm, owner),
 				    state + ((from - start) >> PAGE_SHIFT));
 	}
 	rwlock_read_release(&mm->mmap_lock);

@@ -28,7 +28,9 @@
 
 /*
  * hostmm_walk - the states of @npages pages from @start on, at some instant each. Of a page that is absent: ZERO and
- * READ if its region has no pager, so that nothing but zeros can come, else NONE. Of one that is present: READ, and
+ * READ if its region has no pager, so that nothing but zeros can come, else NONE. Of one without rights: HOLE. Of one in
+ * a device's memory: LOCAL and its rights for @owner, REMOTE for others; that @owner has exclusively: its rights, NONE for
+ * others. Of one that is present: ZERO with READ for a frame of zeros that is shared, READ, and
  * WRITE if a store needs no fault of the primary; PMD (PUD) if its aligned 2M (1G) may be one large entry, as
  * hostmm_huge() has it, with frames aligned alike.
  * Takes mmap_lock for reading; brings nothing in. What a bracket changes meanwhile may be seen half: the caller

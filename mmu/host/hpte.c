@@ -220,6 +220,18 @@ void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, u
 		 (entry & ~HPTE_PRESENT) | HPTE_DEVICE | (uint64_t)owner << HPTE_OWNER_SHIFT);
 }
 
+void hpte_take_empty(struct region *r, uint64_t page)
+{
+	bug_on(hpte_read(r, page));
+	hpte_set(r, page, HPTE_BUSY);
+}
+
+void hpte_make_writable(struct region *r, uint64_t page)
+{
+	bug_on(!(region_prot(r, page) & HOSTMM_PROT_WRITE));
+	hpte_set(r, page, hpte_read(r, page) | HPTE_WRITE);
+}
+
 void hpte_lend(struct region *r, uint64_t page, unsigned owner)
 {
 	uint64_t entry = hpte_read(r, page);

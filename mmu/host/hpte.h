@@ -56,17 +56,19 @@ struct chunk_lock {
  *	I	immutable after hostmm_map()
  *	m	mmap_lock: read to look, write to change
  *	c	the chunk lock of the page
+ *	a	atomic
  */
 struct region {
-	struct region *next; /* [m] by address */
-	struct hostmm *mm;   /* [I] */
-	struct pool *pool;   /* [I] */
-	hva_t start, end;    /* [I] the host view, bytes */
-	fn_t home;	     /* [I] page i's home frame is home + i */
-	unsigned prot;	     /* [I] HOSTMM_PROT_*: of pages that hostmm_protect() has not met */
-	unsigned may;	     /* [m] the union of all rights that pages have had */
-	uint8_t *prots;	     /* [m] per page: 0, or 1 + its rights; sparse; NULL: all 0 */
-	uint64_t limit;	     /* [m] pages from here on are truncated: nobody has rights to them */
+	struct region *next;  /* [m] by address */
+	struct hostmm *mm;    /* [I] */
+	struct pool *pool;    /* [I] */
+	hva_t start, end;     /* [I] the host view, bytes */
+	fn_t home;	      /* [I] page i's home frame is home + i */
+	unsigned prot;	      /* [I] HOSTMM_PROT_*: of pages that hostmm_protect() has not met */
+	unsigned may;	      /* [m] the union of all rights that pages have had */
+	uint8_t *prots;	      /* [m] per page: 0, or 1 + its rights; sparse; NULL: all 0 */
+	atomic_bool has_away; /* [a] some entry may be dev or excl */
+	uint64_t limit;	      /* [m] pages from here on are truncated: nobody has rights to them */
 	const struct pager_ops *pager; /* [I] NULL: zeros */
 	void *pager_ctx;	       /* [I] */
 	struct view *view;	       /* [I] */
@@ -162,10 +164,13 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end);
 /*
  * hpte_take - clear the entry of @page, which has a frame and is hidden; its old frame and the reference on it are the
  * caller's. hpte_give - let the page, which has just been taken, have @fn and the caller's reference on it. Between
- * the two the chunk lock stays held, and subscribers are told. hpte_give_device - the same for the device @owner alone.
+ * the two the chunk lock stays held, and subscribers are told. hpte_take_empty - take a page that is absent and not busy.
+ * hpte_give_device - give it to the device @owner alone. hpte_make_writable - let a device's page be stored to.
  */
 fn_t hpte_take(struct region *r, uint64_t page);
+void hpte_take_empty(struct region *r, uint64_t page);
 void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable);
+void hpte_make_writable(struct region *r, uint64_t page);
 void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, unsigned owner);
 
 /*

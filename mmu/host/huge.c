@@ -34,6 +34,13 @@ static bool is_run(struct region *r, uint64_t page, uint64_t n, uint64_t first)
 	return true;
 }
 
+bool region_is_run(struct region *r, uint64_t page, uint64_t n)
+{
+	uint64_t first = sync_load(&r->hpte[page]);
+
+	return hpte_is_usable(first) && is_run(r, page, n, first);
+}
+
 /*
  * The entries are read one after another, each at a moment of its own. Yet the answer is exact for who finds his
  * sequence unchanged afterwards: an entry loses its frame or a right only inside a bracket over it. One that was open or
@@ -52,7 +59,7 @@ bool hostmm_huge(struct hostmm *mm, hva_t hva, uint64_t n, struct gup_page *firs
 	if (r && n && n <= (r->end - hva) >> PAGE_SHIFT) {
 		uint64_t page = region_page(r, hva), hpte = sync_load(&r->hpte[page]);
 
-		huge = hpte_is_usable(hpte) && is_run(r, page, n, hpte);
+		huge = hpte_is_usable(hpte) && is_run(r, page, n, hpte); /* one look at the first */
 		if (huge)
 			*first = (struct gup_page){ .fn = hpte_fn(hpte),
 						    .writable = hpte & HPTE_WRITE };

@@ -42,7 +42,7 @@ static const char *judge(struct device *dev, uint64_t page, fn_t fn, bool writab
 
 	if (!to_hva(dev, page, &hva, &read_only))
 		return "entry without a slot";
-	if (!hostmm_peek(dev->mm, hva, &has))
+	if (!hostmm_peek_owner(dev->mm, dev->shadow ? NULL : dev, hva, &has))
 		return "entry of a page that the primary does not have";
 	if (has.fn != fn)
 		return "entry with a frame that is not the primary's";

@@ -97,7 +97,7 @@ int device_host_fault(struct device *dev, uint64_t page, bool write)
 		return -EFAULT;
 	}
 	seq = begin(dev, page);
-	rc = hostmm_gup(dev->mm, page << PAGE_SHIFT, 1, 0, 0, write, &found);
+	rc = hostmm_gup_owner(dev->mm, dev, page << PAGE_SHIFT, 1, 0, 0, write, &found);
 	if (rc)
 		return rc;
 	large = look_up_large(dev, page, &block, &first);

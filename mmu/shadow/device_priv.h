@@ -8,6 +8,7 @@
 #define UMBRA_MMU_SHADOW_DEVICE_PRIV_H
 
 #include "mmu/base/mutant.h"
+#include "mmu/host/hostmm_device.h"
 #include "mmu/notify/interval.h"
 #include "mmu/shadow/device.h"
 
