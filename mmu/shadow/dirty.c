@@ -40,20 +40,28 @@ void shadow_mark_dirty_range(struct shadow *sh, const struct memslot *slot, gpa_
 		shadow_mark_dirty(sh, slot, gfn);
 }
 
+static void dirty_leaf_of(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
+{
+	for (; gfn < end; gfn++) {
+		shadow_mark_dirty(sh, slot, gfn);
+		dirty_spill(sh, slot, gfn);
+	}
+}
+
 /* Without D bits a leaf with W is in the log already: since it got W. */
 void shadow_dirty_leaf(void *ctx, gfn_t gfn, uint64_t npages)
 {
 	struct shadow *sh = ctx;
-	const struct memslot *slot;
+	const struct memslots *all;
 	gfn_t end = gfn + npages;
 
 	if (!dirty_by_d_bit(sh) || mutant(1141))
 		return;
 	sync_rcu_read_lock();
-	memslots_for_each_gfn(slot, slots_get(&sh->slots), gfn,
-			      end) for (gfn_t at = max_u64(gfn, slot->gfn);
-					slot->dirty && at < min_u64(end, memslot_end(slot)); at++)
-		shadow_mark_dirty(sh, slot, at);
+	all = slots_get(&sh->slots);
+	for (const struct memslot *slot = memslots_first_gfn(all, gfn, end); slot;
+	     slot = memslots_next_gfn(all, slot, gfn, end))
+		dirty_leaf_of(sh, slot, max_u64(gfn, slot->gfn), min_u64(end, memslot_end(slot)));
 	sync_rcu_read_unlock();
 }
 

@@ -120,6 +120,9 @@ bool dirty_some_slot_logs(struct shadow *sh);
 /* dirty_is_owned - is slot @id owned? RCU section or slots_lock. */
 bool dirty_is_owned(struct shadow *sh, unsigned id);
 
+/* dirty_spill - the leaf of @gfn went with D: for the owner of @slot, if there is one. RCU section. */
+void dirty_spill(struct shadow *sh, const struct memslot *slot, gfn_t gfn);
+
 /* dirty_fini - with the shadow: free rings and owners. Nobody uses them, no slot is left. */
 void dirty_fini(struct shadow *sh);
 void dirty_rings_fini(struct shadow *sh);

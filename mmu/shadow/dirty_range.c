@@ -19,6 +19,7 @@ struct dirty_owner {
 	struct dirty_owner *_Atomic next;
 	unsigned id;
 	struct shadow_owner owner;
+	_Atomic uint64_t *spill; /* a: pages whose leaf went with D, until the next clean */
 };
 
 /* ---- Who owns what ---- */
@@ -42,6 +43,9 @@ static int own_locked(struct shadow *sh, struct dirty_owner *o)
 		return -EEXIST;
 	if (slot->dirty || (slot->flags & MEMSLOT_READONLY))
 		return -EPERM;
+	o->spill = calloc(shadow_dirty_words(slot->npages), sizeof(*o->spill));
+	if (!o->spill)
+		return -ENOMEM;
 	sync_store(&o->next, sync_load(&sh->dirty.owners));
 	sync_store_release(&sh->dirty.owners, o); /* pairs with find_owner() */
 	return 0;
@@ -49,9 +53,12 @@ static int own_locked(struct shadow *sh, struct dirty_owner *o)
 
 int shadow_own_slot(struct shadow *sh, unsigned id, const struct shadow_owner *owner)
 {
-	struct dirty_owner *o = calloc(1, sizeof(*o));
+	struct dirty_owner *o;
 	int rc;
 
+	if (!owner->lock && owner->mkwrite)
+		return -EINVAL;
+	o = calloc(1, sizeof(*o));
 	if (!o)
 		return -ENOMEM;
 	o->id = id;
@@ -78,6 +85,7 @@ int shadow_disown_slot(struct shadow *sh, unsigned id)
 	if (!o)
 		return -ENOENT;
 	sync_rcu_wait();
+	free(o->spill);
 	free(o);
 	return 0;
 }
@@ -93,6 +101,7 @@ void dirty_owners_fini(struct shadow *sh)
 
 	for (; o; o = next) {
 		next = sync_load(&o->next);
+		free(o->spill);
 		free(o);
 	}
 }
@@ -114,7 +123,7 @@ int shadow_dirty_store_begin(struct shadow *sh, const struct memslot *slot, gfn_
 	int rc = 0;
 
 	*held = NULL;
-	if (!o)
+	if (!o || !o->owner.lock)
 		return 0;
 	lock_acquire(o->owner.lock);
 	if (o->owner.mkwrite)
@@ -132,11 +141,21 @@ void shadow_dirty_store_end(struct lock *held)
 		lock_release(held);
 }
 
+void dirty_spill(struct shadow *sh, const struct memslot *slot, gfn_t gfn)
+{
+	struct dirty_owner *o = find_owner(sh, slot->id);
+	uint64_t page = gfn - slot->gfn;
+
+	if (o)
+		sync_fetch_or(&o->spill[page / 64], 1UL << page % 64);
+}
+
 /* ---- The ranges ---- */
 
 struct range {
 	struct shadow *sh;
 	const struct memslot *slot;
+	struct dirty_owner *owner;
 	gfn_t gfn, end;
 	/* clean: */
 	gfn_t bitmap_gfn; /* of bit 0 */
@@ -161,7 +180,7 @@ static void check_leaf(void *ctx, gfn_t gfn, uint64_t spte, int level)
 static int range_begin(struct range *r, struct shadow *sh, gfn_t first, uint64_t npages)
 {
 	const struct memslot *slot = memslots_find(slots_get(&sh->slots), first);
-	const struct dirty_owner *o;
+	struct dirty_owner *o;
 
 	if (!slot || (slot->flags & MEMSLOT_INVALID))
 		return -ENOENT;
@@ -170,9 +189,15 @@ static int range_begin(struct range *r, struct shadow *sh, gfn_t first, uint64_t
 	o = find_owner(sh, slot->id);
 	if (!o && !mutant(116))
 		return -EPERM;
-	if (OWNER_CHECKED && o && !mutant(1164))
+	if (OWNER_CHECKED && o && o->owner.lock && !mutant(1164))
 		lock_assert_held(o->owner.lock);
-	*r = (struct range){ .sh = sh, .slot = slot, .gfn = first, .end = first + npages };
+	*r = (struct range){
+		.sh = sh,
+		.slot = slot,
+		.owner = o,
+		.gfn = first,
+		.end = first + npages,
+	};
 	return 0;
 }
 
@@ -227,20 +252,43 @@ static void record(void *ctx, gfn_t gfn, uint64_t npages)
 	}
 }
 
+/* What zaps took with D. After the table: a zap moves it from there to here, and is kept out meanwhile. */
+static uint64_t take_spilled(struct range *r)
+{
+	uint64_t n = 0;
+
+	for (gfn_t gfn = r->gfn; r->owner && gfn < r->end; gfn++) {
+		uint64_t page = gfn - r->slot->gfn, bit = 1UL << page % 64;
+		_Atomic uint64_t *word = &r->owner->spill[page / 64];
+
+		if (!(sync_load(word) & bit) || !(sync_fetch_and(word, ~bit) & bit))
+			continue;
+		record(r, gfn, 1);
+		n++;
+	}
+	return n;
+}
+
 static int64_t clean_locked(struct range *r)
 {
-	struct ept_span span;
+	struct ept_span span = { .start = r->gfn, .end = r->end, .count = 1 };
+	uint64_t n = 0;
 	int rc;
 
 	dirty_lock(r->sh);
 	rc = range_check(r);
-	if (!rc) {
+	if (!rc && mutant(111)) { /* flush, then clean */
+		dirty_flush_begin(r->sh);
+		dirty_flush_end(r->sh, r->slot, span, r->gfn, r->end);
+		n = ept_clear_dirty(&r->sh->ept, r->gfn, r->end, record, r).count;
+	} else if (!rc) {
 		dirty_flush_begin(r->sh);
 		span = ept_clear_dirty(&r->sh->ept, r->gfn, r->end, record, r);
 		dirty_flush_end(r->sh, r->slot, span, r->gfn, r->end);
+		n = span.count + take_spilled(r);
 	}
 	dirty_unlock(r->sh);
-	return rc ? rc : (int64_t)span.count;
+	return rc ? rc : (int64_t)n;
 }
 
 int64_t shadow_clean_record_range(struct shadow *sh, gfn_t first, uint64_t npages, gfn_t bitmap_gfn,

@@ -41,7 +41,7 @@ static int repair(struct shadow *sh, const struct fault *f, uint64_t old, uint64
 	if (!ept_install(&sh->ept, f->root, f->gfn, f->level, old, new))
 		return FAULT_AGAIN;
 	if (spte_is_writable(new) && !spte_is_writable(old))
-		shadow_mark_dirty(sh, f->slot, f->gfn);
+		shadow_mark_dirty_ring(sh, f->slot, f->gfn, f->ring);
 	trace_instant(fast_page_fault, f->gfn, f->write, new);
 	if (!sh->ops->walks_table)
 		rc = tell_backend(sh, f, old, new);

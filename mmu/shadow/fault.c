@@ -72,9 +72,29 @@ static int check_and_install(struct shadow *sh, struct fault *f)
 	return rc;
 }
 
+/* The slot is there, and nothing is known against the access yet. RCU section held. */
+static int resolve(struct shadow *sh, struct fault *f)
+{
+	int rc;
+
+	rc = fault_fast(sh, f);
+	if (rc != FAULT_GO_ON)
+		return rc;
+	rc = lookup(sh, f);
+	if (rc)
+		return rc;
+	if (mutant(4))
+		f->seq = sync_load_acquire(&sh->invalidate_seq);
+	rc = check_and_install(sh, f);
+	/* The table does not hold references: what it shows is the primary's, and is zapped before that drops its own. */
+	hostmm_put_pages(sh->mm, f->page, f->got.end - f->got.start);
+	return rc;
+}
+
 /* RCU section held. */
 static int try_fault(struct shadow *sh, struct fault *f)
 {
+	struct lock *held = NULL;
 	int rc;
 
 	/* Acquire: nothing below may be looked at before the snapshot. Pairs with shadow_range_end(). */
@@ -93,21 +113,15 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	    (is_invalidating(sh, f->gfn, f->gfn + 1) && !mutant(8)))
 		return FAULT_AGAIN;
 
-	rc = fault_fast(sh, f);
-	if (rc != FAULT_GO_ON)
-		return rc;
-	rc = lookup(sh, f);
+	rc = f->write ? shadow_dirty_store_begin(sh, f->slot, f->gfn, &held) : 0;
 	if (rc)
 		return rc;
-	if (mutant(4))
-		f->seq = sync_load_acquire(&sh->invalidate_seq);
-	rc = check_and_install(sh, f);
-	/* The table does not hold references: what it shows is the primary's, and is zapped before that drops its own. */
-	hostmm_put_pages(sh->mm, f->page, f->got.end - f->got.start);
+	rc = resolve(sh, f);
+	shadow_dirty_store_end(held);
 	return rc;
 }
 
-int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
+int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, bool may_wait)
 {
 	uint64_t begin = trace_begin();
 	struct fault f;
@@ -115,9 +129,14 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 
 	f.gfn = gfn;
 	f.write = write;
+	f.ring = ring;
 	f.alone = false;
 	count(&sh->faults, 1);
 	for (;;) {
+		/* Outside of the section: room comes by a reset, which slot changes hold up, which wait for sections. */
+		rc = write ? shadow_dirty_wait_room(sh, ring, may_wait) : 0;
+		if (rc)
+			break;
 		sync_rcu_read_lock();
 		rc = try_fault(sh, &f);
 		if (rc == SHADOW_FIXED || rc == SHADOW_SPURIOUS) {
@@ -137,4 +156,9 @@ int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 		count(rc == SHADOW_FIXED ? &sh->fixed : &sh->spurious, 1);
 	trace_span(kvm_page_fault, begin, gfn << PAGE_SHIFT, write, rc);
 	return rc;
+}
+
+int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
+{
+	return shadow_fault_ring(sh, gfn, write, 0, true);
 }

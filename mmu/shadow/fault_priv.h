@@ -17,6 +17,7 @@ enum {
 struct fault {
 	gfn_t gfn;
 	bool write;
+	unsigned ring; /* the producer, for dirty logging */
 	bool alone; /* no pages around: neighbours that are being invalidated must not hold this one up */
 
 	/* The snapshot, before anything was looked at. */

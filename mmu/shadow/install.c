@@ -73,7 +73,7 @@ static int map_run(struct shadow *sh, const struct fault *f, gfn_t gfn, uint64_t
 	count(&sh->batches, 1);
 	trace_instant(kvm_mmu_set_spte, gfn, n, spte_fn(leaf));
 	if (f->write && gfn <= f->gfn && f->gfn < gfn + n)
-		shadow_mark_dirty(sh, f->slot, f->gfn);
+		shadow_mark_dirty_ring(sh, f->slot, f->gfn, f->ring);
 	return sh->ops->map(f->slot->backend, gfn - f->slot->gfn, n, spte_fn(leaf),
 			    spte_is_writable(leaf));
 }
@@ -89,7 +89,7 @@ static int upgrade(struct shadow *sh, const struct fault *f, uint64_t old, uint6
 		return FAULT_AGAIN;
 	count(&sh->upgrades, 1);
 	trace_instant(kvm_tdp_mmu_spte_changed, start, n, spte_fn(new));
-	shadow_mark_dirty(sh, f->slot, f->gfn);
+	shadow_mark_dirty_ring(sh, f->slot, f->gfn, f->ring);
 	/* Aging has taken it from the backend, too. */
 	if (spte_is_access_tracked(old))
 		return sh->ops->map(f->slot->backend, page, n, spte_fn(new), true);

@@ -101,6 +101,11 @@ enum shadow_result {
  * Rows A19, A32..A38 in the form of semantics B "KVM retry". Kernel: direct_page_fault(), kvm_tdp_page_fault().
  */
 int shadow_fault(struct shadow *shadow, gfn_t gfn, bool write);
+/*
+ * shadow_fault_ring - the same for producer @ring of dirty rings (dirty_ring.h); shadow_fault() is 0. A store waits while the
+ * ring is soft-full; if it may not, -EBUSY: nobody is woken, try again after a reset.
+ */
+int shadow_fault_ring(struct shadow *shadow, gfn_t gfn, bool write, unsigned ring, bool may_wait);
 
 /*
  * shadow_prefault - map pages [gfn, gfn + npages) for loads as far as they are not, as if each had faulted; *@done gets how

@@ -10,6 +10,14 @@
 	X(a7_collapse)          \
 	X(a7_contiguous)        \
 	X(a8_split_switch)      \
+	X(a9_span)              \
+	X(a10_bitmap)           \
+	X(a11_timings)          \
+	X(a12_cached)           \
+	X(a13_consumer)         \
+	X(a14_union)            \
+	X(a15_modes)            \
+	X(a16_owner_lock)       \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
 	X(a19_page_lifetime)    \
@@ -59,7 +67,6 @@
 	X(m17_read_only)        \
 	X(m17_slot_move)        \
 	X(m21_flush_unlocked)   \
-	X(pending_clean)        \
 	X(pending_mutants)      \
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \

@@ -4,7 +4,7 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M20 M22 M23 M26 M27 M28 M29 A10",
+	.rows = "M20 M22 M23 M26 M27 M28 M29",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
