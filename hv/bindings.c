@@ -10,11 +10,14 @@
 
 /* The order of the words is the order of the enumerators in hv/machine.h. */
 #define FILL_WORDS     WORDS("zero", "stamp")
-#define SOURCE_WORDS   WORDS("uffd")
+#define SOURCE_WORDS   WORDS("uffd", "uffd-sigbus", "mprotect")
+#define REGION_SOURCES WORDS("uffd", "uffd-sigbus", "mprotect", "default")
 #define CHURN_WORDS    WORDS("discard", "wrprotect", "remap", "zap", "update")
 
 _Static_assert(FILL_ZERO == 0 && FILL_STAMP == 1, "FILL_WORDS");
-_Static_assert(SOURCE_UFFD == 0, "SOURCE_WORDS");
+_Static_assert(SOURCE_UFFD == 0 && SOURCE_SIGBUS == 1 && SOURCE_MPROTECT == 2 &&
+		       SOURCE_DEFAULT == 3,
+	       "SOURCE_WORDS");
 _Static_assert(CHURN_DISCARD == 1 && CHURN_WRPROTECT == 2 && CHURN_REMAP == 4 && CHURN_ZAP == 8 &&
 		       CHURN_UPDATE == 16,
 	       "CHURN_WORDS");
@@ -51,6 +54,9 @@ const struct binding bindings[] = {
 	{ .node = "/memory", .prop = "reg", .type = BIND_REG, .offset = AT(ram),
 	  .required = true,
 	  .help = "RAM for image, stacks and page tables: address 0, at least 4 MiB" },
+	{ .node = "/memory", .prop = "host-view-source", .type = BIND_CHOICE,
+	  .offset = AT(region_source[MACHINE_MEMORY]), .choices = REGION_SOURCES, .def = "default",
+	  .help = "what tells that a host thread touches it; default: as /umbra says" },
 
 	{ .node = "/input", .prop = "compatible", .type = BIND_CHOICE, .offset = BIND_NOWHERE,
 	  .required = true, .choices = WORDS("umbra,input"),
@@ -58,6 +64,9 @@ const struct binding bindings[] = {
 	{ .node = "/input", .prop = "reg", .type = BIND_REG, .offset = AT(input),
 	  .required = true,
 	  .help = "where the file starts; its size must be 0: it comes from the file" },
+	{ .node = "/input", .prop = "host-view-source", .type = BIND_CHOICE,
+	  .offset = AT(region_source[MACHINE_INPUT]), .choices = REGION_SOURCES, .def = "default",
+	  .help = "what tells that a host thread touches it; default: as /umbra says" },
 
 	{ .node = "/work", .prop = "compatible", .type = BIND_CHOICE, .offset = BIND_NOWHERE,
 	  .required = true, .choices = WORDS("umbra,work"),
@@ -65,6 +74,9 @@ const struct binding bindings[] = {
 	{ .node = "/work", .prop = "reg", .type = BIND_REG, .offset = AT(work),
 	  .required = true,
 	  .help = "address and size, multiples of 4096" },
+	{ .node = "/work", .prop = "host-view-source", .type = BIND_CHOICE,
+	  .offset = AT(region_source[MACHINE_WORK]), .choices = REGION_SOURCES, .def = "default",
+	  .help = "what tells that a host thread touches it; default: as /umbra says" },
 	{ .node = "/work", .prop = "fill", .type = BIND_CHOICE, .offset = AT(work_fill),
 	  .choices = FILL_WORDS, .def = "zero",
 	  .help = "what a page holds when it is first touched" },
@@ -75,6 +87,9 @@ const struct binding bindings[] = {
 	{ .node = "/board", .prop = "reg", .type = BIND_REG, .offset = AT(board),
 	  .required = true,
 	  .help = "address and size, multiples of 4096" },
+	{ .node = "/board", .prop = "host-view-source", .type = BIND_CHOICE,
+	  .offset = AT(region_source[MACHINE_BOARD]), .choices = REGION_SOURCES, .def = "default",
+	  .help = "what tells that a host thread touches it; default: as /umbra says" },
 
 	{ .node = "/umbra", .prop = "image", .type = BIND_PATH, .offset = AT(image),
 	  .max = SIZE_OF(image),

@@ -55,7 +55,7 @@ struct churn {
 
 /* This thread, while an access of its own to a view may meet memory that was shut. */
 static _Thread_local struct churn_thread *self_or_null;
-static struct sigaction old_segv; /* immutable while any of these threads runs */
+static struct sigaction old_segv, old_bus; /* immutable after churn_prepare() */
 
 static bool is_within(const void *at, const void *start, uint64_t size)
 {
@@ -66,19 +66,20 @@ static bool is_within(const void *at, const void *start, uint64_t size)
  * Memory that was shut under a host thread ends the thread, not the process: vm.c says why it was shut. Any other
  * address is somebody else's.
  */
-static void on_segv(int signal, siginfo_t *info, void *context)
+static void on_fault(int signal, siginfo_t *info, void *context)
 {
+	const struct sigaction *old = signal == SIGBUS ? &old_bus : &old_segv;
 	struct churn_thread *self = self_or_null;
 
 	if (self && (is_within(info->si_addr, self->churn->work, self->churn->m->work.size) ||
 		     is_within(info->si_addr, self->churn->board, self->churn->m->board.size)))
 		siglongjmp(self->lost, 1);
-	if (old_segv.sa_flags & SA_SIGINFO)
-		old_segv.sa_sigaction(signal, info, context);
-	else if (old_segv.sa_handler != SIG_DFL && old_segv.sa_handler != SIG_IGN)
-		old_segv.sa_handler(signal);
+	if (old->sa_flags & SA_SIGINFO)
+		old->sa_sigaction(signal, info, context);
+	else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN)
+		old->sa_handler(signal);
 	else
-		sigaction(signal, &old_segv, NULL); /* the access faults again, and kills */
+		sigaction(signal, old, NULL); /* the access faults again, and kills */
 }
 
 static uint64_t next_random(uint64_t *state)
@@ -246,15 +247,34 @@ static int start_thread(struct churn *c, void (*entry)(struct churn_thread *), u
 	return err;
 }
 
+static int prepared;
+
+static void prepare(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
+
+	if (sigaction(SIGSEGV, &sa, &old_segv) || sigaction(SIGBUS, &sa, &old_bus))
+		prepared = -errno;
+}
+
+int churn_prepare(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	pthread_once(&once, prepare);
+	return prepared;
+}
+
 int churn_start(struct churn **out, const struct machine *m, struct ram *ram,
 		struct stamp_store *stamps, struct stop *stop, struct stop *finish)
 {
-	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO };
 	struct churn *c = calloc(1, sizeof(*c));
-	int err = 0;
+	int err = churn_prepare();
 
-	if (!c)
-		return -ENOMEM;
+	if (!c || err) {
+		free(c);
+		return err ?: -ENOMEM;
+	}
 	c->m = m;
 	c->ram = ram;
 	c->stamps = stamps;
@@ -275,8 +295,6 @@ int churn_start(struct churn **out, const struct machine *m, struct ram *ram,
 		*out = c;
 		return 0;
 	}
-	if (sigaction(SIGSEGV, &sa, &old_segv))
-		err = -errno;
 	for (unsigned i = 0; !err && i < m->host.threads; i++)
 		err = start_thread(c, stamps ? read_stamps : count_up, i);
 	if (!err && m->churn.on)
@@ -295,8 +313,6 @@ void churn_join(struct churn *c)
 {
 	for (unsigned i = 0; i < c->nthreads; i++)
 		pthread_join(c->thread[i].thread, NULL);
-	if (c->work)
-		sigaction(SIGSEGV, &old_segv, NULL);
 }
 
 void churn_destroy(struct churn *c)

@@ -18,6 +18,12 @@ struct ram;
 struct stamp_store;
 
 /*
+ * churn_prepare - catch what the threads meet when memory is shut under them: once a process, before ram_create(), whose
+ * sources of the host view take the same signals and hand on what they refuse. 0 or the errno of sigaction().
+ */
+int churn_prepare(void);
+
+/*
  * churn_start - start what @m asks for. Threads end by themselves once @finish is set; what goes wrong
  * is reported to @stop. @stamps is NULL unless /work is stamped. 0 or -errno.
  */

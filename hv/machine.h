@@ -33,8 +33,12 @@ enum machine_fill {
 	FILL_STAMP, /* word 0 of each page carries its tag and version (guest/abi.h) */
 };
 
+/* What tells that a host thread touches guest memory (mmu/host/hostmm.h, enum hostmm_source). */
 enum machine_source {
-	SOURCE_UFFD, /* a blocking userfaultfd, read by fault threads */
+	SOURCE_UFFD,	 /* a blocking userfaultfd, read by fault threads */
+	SOURCE_SIGBUS,	 /* the thread resolves its own fault, told by userfaultfd */
+	SOURCE_MPROTECT, /* the same, told by the rights of its mappings */
+	SOURCE_DEFAULT,	 /* of a region: what the machine has */
 };
 
 /* What the host does to its memory under the running guest; bits of machine_churn.ops. */
@@ -70,6 +74,9 @@ struct machine_churn {
 	uint64_t seed;
 };
 
+/* For each region, in the order of enum ram_region. */
+enum { MACHINE_MEMORY, MACHINE_INPUT, MACHINE_WORK, MACHINE_BOARD, MACHINE_REGIONS };
+
 struct machine {
 	char model[64];
 	unsigned cpus;		/* 1..MACHINE_MAX_CPUS */
@@ -83,8 +90,9 @@ struct machine {
 	char image[PATH_MAX]; /* the guest's ELF file */
 	unsigned
 		fault_around; /* pages installed per fault: 0 adaptive, else a power of two <= 512 */
-	unsigned fault_threads; /* 0: one per vCPU */
-	enum machine_source host_view_source;
+	unsigned fault_threads;		      /* 0: one per vCPU */
+	enum machine_source host_view_source; /* not SOURCE_DEFAULT */
+	enum machine_source region_source[MACHINE_REGIONS];
 	unsigned timeout_ms; /* 0: none */
 	struct machine_host host;
 	struct machine_churn churn;

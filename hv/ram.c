@@ -19,6 +19,7 @@ struct region_map {
 	uint64_t gpa, npages; /* npages 0: not in this machine */
 	hva_t hva;
 	bool read_only;
+	enum hostmm_source source;
 	struct pager_ops pager;
 };
 
@@ -73,15 +74,28 @@ static void host_view_fatal(void *ctx, hva_t hva, int error)
 		window_shut(window);
 }
 
-static void plan_region(struct ram *ram, enum ram_region region, const struct machine_mem *mem,
-			bool read_only)
+_Static_assert((int)SOURCE_UFFD == HOSTMM_SOURCE_UFFD &&
+		       (int)SOURCE_SIGBUS == HOSTMM_SOURCE_SIGBUS &&
+		       (int)SOURCE_MPROTECT == HOSTMM_SOURCE_MPROTECT,
+	       "one order of sources");
+_Static_assert((int)MACHINE_MEMORY == RAM_MEMORY && (int)MACHINE_INPUT == RAM_INPUT &&
+		       (int)MACHINE_WORK == RAM_WORK && (int)MACHINE_BOARD == RAM_BOARD,
+	       "one order of regions");
+
+static void plan_region(struct ram *ram, const struct machine *m, enum ram_region region,
+			const struct machine_mem *mem, bool read_only)
 {
+	enum machine_source source = m->region_source[region];
+
 	if (!mem->present)
 		return;
+	if (source == SOURCE_DEFAULT)
+		source = m->host_view_source;
 	ram->region[region] = (struct region_map){
 		.gpa = mem->gpa,
 		.npages = mem->size >> PAGE_SHIFT,
 		.read_only = read_only,
+		.source = (enum hostmm_source)source,
 		.pager.fill = ram->opts.store[region].fill,
 	};
 }
@@ -89,6 +103,7 @@ static void plan_region(struct ram *ram, enum ram_region region, const struct ma
 static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 {
 	struct hostmm_opts host = {
+		.source = (enum hostmm_source)m->host_view_source,
 		.fault_threads = m->host.threads + 1, /* and the thread that churns */
 		.fatal = host_view_fatal,
 		.fatal_ctx = ram,
@@ -144,8 +159,8 @@ static int create_region(struct ram *ram, enum ram_region i, struct why *w)
 
 	if (!r->npages)
 		return 0;
-	err = hostmm_map(ram->mm, r->npages, prot, r->pager.fill ? &r->pager : NULL,
-			 ram->opts.store[i].ctx, &r->hva);
+	err = hostmm_map_source(ram->mm, r->npages, prot, r->pager.fill ? &r->pager : NULL,
+				ram->opts.store[i].ctx, r->source, &r->hva);
 	if (!err)
 		err = shadow_add_slot(ram->shadow, i, r->gpa >> PAGE_SHIFT, r->npages, r->hva,
 				      r->read_only ? MEMSLOT_READONLY : 0);
@@ -166,10 +181,10 @@ int ram_create(struct ram **out, const struct machine *m, const struct ram_opts 
 	if (!ram)
 		return why_fail(w, -ENOMEM, "no memory");
 	ram->opts = *opts;
-	plan_region(ram, RAM_MEMORY, &m->ram, false);
-	plan_region(ram, RAM_INPUT, &m->input, true);
-	plan_region(ram, RAM_WORK, &m->work, false);
-	plan_region(ram, RAM_BOARD, &m->board, false);
+	plan_region(ram, m, RAM_MEMORY, &m->ram, false);
+	plan_region(ram, m, RAM_INPUT, &m->input, true);
+	plan_region(ram, m, RAM_WORK, &m->work, false);
+	plan_region(ram, m, RAM_BOARD, &m->board, false);
 	err = create_parts(ram, m, w);
 	for (enum ram_region i = 0; !err && i < RAM_REGIONS; i++)
 		err = create_region(ram, i, w);

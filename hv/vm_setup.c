@@ -99,6 +99,9 @@ static int setup_memory(struct vm *vm, struct why *w)
 		vm->has_stamps = true;
 		opts.store[RAM_WORK] = (struct ram_store){ stamp_store_fill, &vm->stamps };
 	}
+	err = churn_prepare();
+	if (err)
+		return why_fail(w, err, "handlers of SIGSEGV and SIGBUS: %s", strerror(-err));
 	return ram_create(&vm->ram, &vm->m, &opts, w);
 }
 

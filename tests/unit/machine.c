@@ -294,7 +294,7 @@ UTEST(machine, set_refuses)
 		{ "hello", "/umbra/canary=maybe", "neither true nor false" },
 		{ "hello", "/umbra/fault-around=3", "power of two" },
 		{ "hello", "/umbra/fault-around=1024", "0..512" },
-		{ "hello", "/umbra/host-view-source=mprotect", "\"uffd\"" },
+		{ "hello", "/umbra/host-view-source=softirq", "\"uffd\"" },
 		{ "hello", "/compatible=umbra,other", "umbra,machine" },
 		{ "hello", "/model=\"a\",\"b\"", "not one string" },
 		{ "hello", "/model=\"a", "write strings as" },
