@@ -244,3 +244,34 @@ UTEST(slot_many, a_window_has_32000_panes, .fini = down)
 	rig_check(&r);
 	check_eq(shadow_remove_slot(r.shadow, 3), 0);
 }
+
+/* ---- Very large ---- */
+
+/*
+ * 1 TiB in one region and one slot: only what is touched costs. Then slots of it, 1 GiB each.
+ * Without the checker, which reads the pagemap of all.
+ */
+UTEST(slot_many, a_tebibyte_is_sparse, .fini = down)
+{
+	const uint64_t pages = 1UL << 28;
+	struct shadow_stats stats;
+	struct memslot slot;
+
+	rig_up(&r, &(struct rig_opts){ .pages = pages, .pool_frames = pages + 64, .around = 1 });
+	for (uint64_t page = 0; page < pages; page += pages / 8 + 12345) {
+		rig_store(rig_word(r.guest, page, 0), page + 1);
+		check_eq(rig_load(rig_word(r.host, page, 0)), page + 1);
+	}
+	rig_store(rig_word(r.guest, pages - 1, 0), 7);
+	shadow_get_stats(r.shadow, &stats);
+	check_eq(stats.leaves, 9);
+	check(stats.table_pages <= 1 + 3 * stats.leaves);
+	check_eq(shadow_remove_slot(r.shadow, 1), 0);
+	for (unsigned id = 0; id < 1024; id++)
+		check_eq(shadow_add_slot(r.shadow, id, (gfn_t)id << 18, 1UL << 18,
+					 rig_hva(&r, (uint64_t)id << 18), 0),
+			 0);
+	check(shadow_slot(r.shadow, pages - 1, &slot));
+	check_eq(slot.id, 1023);
+	check_eq(rig_load(rig_word(window_base(&slot), (1UL << 18) - 1, 0)), 7);
+}

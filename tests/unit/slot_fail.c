@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* Slots when memory, VMAs or the backend run out: an errno, and everything as it was. */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <linux/userfaultfd.h>
+
+#include "mmu/shadow/shadow_priv.h"
+#include "tests/rig.h"
+#include "tests/test.h"
+
+/*
+ * The definitions below take the place of the C library's in this program: call number @at of this thread, counted
+ * from when it is set, fails.
+ */
+static _Thread_local unsigned calloc_at, mmap_at, register_at;
+
+static bool fails(unsigned *at)
+{
+	return *at && !--*at;
+}
+
+void *calloc(size_t n, size_t size)
+{
+	extern void *__libc_calloc(size_t, size_t);
+
+	if (!fails(&calloc_at))
+		return __libc_calloc(n, size);
+	errno = ENOMEM;
+	return NULL;
+}
+
+void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	if (!fails(&mmap_at))
+		return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
+	errno = ENOMEM;
+	return MAP_FAILED;
+}
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	if (request != UFFDIO_REGISTER || !fails(&register_at))
+		return (int)syscall(SYS_ioctl, fd, request, arg);
+	errno = ENOMEM;
+	return -1;
+}
+
+static struct rig r;
+
+static void up(void)
+{
+	rig_up(&r, &(struct rig_opts){ .pages = 2048 });
+}
+
+static void down(void)
+{
+	rig_down(&r);
+}
+
+/* Everything that a caller can see of slots. */
+struct state {
+	uint64_t leaves, zapped, count;
+	struct memslot slot;
+};
+
+static struct state look(gfn_t gfn)
+{
+	struct shadow_stats stats;
+	struct state state;
+
+	shadow_get_stats(r.shadow, &stats);
+	check(shadow_slot(r.shadow, gfn, &state.slot));
+	state.leaves = stats.leaves;
+	state.zapped = stats.zapped;
+	state.count = r.shadow->slots.count;
+	check_eq(interval_tree_check(&r.shadow->slots.set[0].gfns), state.count);
+	check_eq(interval_tree_check(&r.shadow->slots.set[1].hvas), state.count);
+	check_eq(interval_tree_check(&r.shadow->slots.ids), state.count);
+	return state;
+}
+
+static void same(struct state a)
+{
+	struct state b = look(RIG_GFN);
+
+	check_eq(a.leaves, b.leaves);
+	check_eq(a.zapped, b.zapped);
+	check_eq(a.count, b.count);
+	check_eq(a.slot.flags, b.slot.flags);
+	check(a.slot.backend == b.slot.backend);
+	rig_check(&r);
+}
+
+static int add(void)
+{
+	return shadow_add_slot(r.shadow, 2, 0x9000, 2048, r.hva, 0);
+}
+
+static int add_small(void)
+{
+	return shadow_add_slot(r.shadow, 2, 0x9000, 4, r.hva, MEMSLOT_LOG_DIRTY);
+}
+
+static int move(void)
+{
+	return shadow_move_slot(r.shadow, 1, 0x9000);
+}
+
+static int protect(void)
+{
+	return shadow_set_slot_flags(r.shadow, 1, MEMSLOT_READONLY);
+}
+
+static int drop(void)
+{
+	return shadow_remove_slot(r.shadow, 1);
+}
+
+/* Each call of one kind fails in turn, until none is left to fail and @fn works. Returns how many did. */
+static unsigned fail_each(int (*fn)(void), unsigned *at)
+{
+	struct state before = look(RIG_GFN);
+
+	for (unsigned n = 1;; n++) {
+		bool failed;
+		int rc;
+
+		*at = n;
+		rc = fn();
+		failed = !*at;
+		*at = 0;
+		if (!failed) {
+			check_eq(rc, 0);
+			return n - 1;
+		}
+		check_eq(rc, -ENOMEM);
+		same(before);
+	}
+}
+
+UTEST(slot_fail, each_allocation_of_each_change, .init = up, .fini = down)
+{
+	rig_store(rig_word(r.guest, 7, 0), 7);
+	check(fail_each(add, &calloc_at) >= 3); /* slot, pane, view */
+	check_eq(shadow_remove_slot(r.shadow, 2), 0);
+	check(fail_each(add_small, &calloc_at) >= 4);
+	check_eq(shadow_remove_slot(r.shadow, 2), 0);
+	check(fail_each(protect, &calloc_at) >= 1);
+	check_eq(shadow_set_slot_flags(r.shadow, 1, 0), 0);
+	check(fail_each(move, &calloc_at) >= 2);
+	check_eq(shadow_move_slot(r.shadow, 1, RIG_GFN), 0);
+	check_eq(rig_load(rig_word(r.guest, 7, 0)), 7);
+	check(fail_each(drop, &calloc_at) >= 1);
+}
+
+UTEST(slot_fail, each_mapping_of_a_pane, .init = up, .fini = down)
+{
+	check(fail_each(add, &mmap_at) >= 2);
+	check_eq(shadow_remove_slot(r.shadow, 2), 0);
+	check(fail_each(add_small, &mmap_at) >= 1);
+}
+
+UTEST(slot_fail, userfaultfd_does_not_take_the_pane, .init = up, .fini = down)
+{
+	check_eq(fail_each(add, &register_at), 1);
+	check_eq(shadow_remove_slot(r.shadow, 2), 0);
+	check_eq(fail_each(add_small, &register_at), 1);
+}
