@@ -159,7 +159,7 @@ static void storer(void *ctx)
 
 const struct race_scenario m17_read_only = {
 	.name = "m17-read-only",
-	.rows = "M17",
+	.rows = "M9 M17",
 	.title = "A slot becomes read-only under a store",
 	.question = "A slot is made read-only. A fault of a store has found it writable, and has not installed yet. May "
 		    "the guest still store once the call has returned?",
