@@ -51,6 +51,9 @@ static const char help_run[] =
 	"  --input FILE         the file for the machine's input region\n"
 	"  --set PATH=VALUE     change a property first, e.g. --set /cpus/count=2; repeatable\n"
 	"  --stats[=json]       say on stderr, at the end, what the secondary MMU did\n"
+	"  --working-set[=SECONDS]\n"
+	"                       say at the end how many pages the guest used in each second, or\n"
+	"                       each SECONDS; with --stats=json, as its member working_set\n"
 	"  --trace FILE         write its events to FILE, for Perfetto or chrome://tracing\n"
 	"  --timeout SECONDS    stop the guest when it runs longer\n"
 	"  --check              compare the guest's tables with the host's at the end; runs\n"
@@ -152,6 +155,7 @@ enum run_option {
 	OPT_INPUT = 256,
 	OPT_SET,
 	OPT_STATS,
+	OPT_WORKING_SET,
 	OPT_TRACE,
 	OPT_TIMEOUT,
 	OPT_QUIET,
@@ -175,6 +179,12 @@ static int take_run_option(struct run_args *a, int opt, char **argv)
 		if (!optarg || !strcmp(optarg, "json"))
 			return 0;
 		usage_error("run", "--stats= is followed by json or left out");
+		return -EINVAL;
+	case OPT_WORKING_SET:
+		a->vm.working_set_ms = 1000;
+		if (!optarg || !parse_timeout(optarg, &a->vm.working_set_ms))
+			return 0;
+		usage_error("run", "--working-set wants seconds, from 0.001 up");
 		return -EINVAL;
 	case OPT_TRACE:
 		a->vm.trace = optarg;
@@ -209,6 +219,7 @@ static int parse_run_args(struct run_args *a, int argc, char **argv)
 		{ "input", required_argument, NULL, OPT_INPUT },
 		{ "set", required_argument, NULL, OPT_SET },
 		{ "stats", optional_argument, NULL, OPT_STATS },
+		{ "working-set", optional_argument, NULL, OPT_WORKING_SET },
 		{ "trace", required_argument, NULL, OPT_TRACE },
 		{ "timeout", required_argument, NULL, OPT_TIMEOUT },
 		{ "quiet", no_argument, NULL, OPT_QUIET },

@@ -332,8 +332,28 @@ static void keep_first(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
 		*first = (struct ram_mismatch){ .gpa = gfn << PAGE_SHIFT, .what = what };
 }
 
+uint64_t ram_working_set(struct ram *ram)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < RAM_REGIONS; i++) {
+		const struct region_map *r = &ram->region[i];
+		uint64_t used = 0;
+
+		if (r->npages &&
+		    !shadow_age(ram->shadow, r->gpa >> PAGE_SHIFT, r->npages, NULL, &used))
+			sum += used;
+	}
+	return sum;
+}
+
 uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)
 {
 	*first = (struct ram_mismatch){ 0 };
 	return shadow_check(ram->shadow, keep_first, first);
+}
+
+int ram_can_check(void)
+{
+	return window_can_check();
 }

@@ -104,8 +104,11 @@ void ram_shut(struct ram *ram);
 
 void ram_get_stats(struct ram *ram, struct ram_stats *stats);
 
+/* ram_working_set - how many pages the guest has used since the last call; the first one counts from the start. Any thread. */
+uint64_t ram_working_set(struct ram *ram);
+
 /*
- * ram_check - compare the guest's tables with the host's. The number of entries that are wrong, and the first of them
+ * ram_check - compare the guest's tables with the host's, and what the guest can really reach with its tables. The number of entries that are wrong, and the first of them
  * in *@first. No vCPU and no host thread runs.
  */
 struct ram_mismatch {
@@ -113,5 +116,7 @@ struct ram_mismatch {
 	const char *what; /* a literal */
 };
 uint64_t ram_check(struct ram *ram, struct ram_mismatch *first);
+/* ram_can_check - of what the guest can reach, ram_check() sees: 0 all; -EPERM all but the frames; another -errno nothing. */
+int ram_can_check(void);
 
 #endif /* UMBRA_HV_RAM_H */

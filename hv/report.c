@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 #include "hv/json.h"
@@ -11,10 +12,8 @@
 #include "hv/machine.h"
 #include "hv/ram.h"
 #include "hv/thread.h"
+#include "hv/working_set.h"
 #include "mmu/base/trace.h"
-
-/* Longer than any: 24 numbers, and a name in which every byte is escaped. */
-#define STATS_SIZE 2048
 
 static void stats_json(FILE *out, const struct machine *m, const struct report *r,
 		       const struct ram_stats *s)
@@ -53,6 +52,10 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 	json_put_string(out, m->model);
 	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
 		fprintf(out, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
+	if (r->working_set->interval_ns) {
+		fprintf(out, ",\"working_set\":");
+		working_set_json(r->working_set, out);
+	}
 	fprintf(out, "}\n");
 }
 
@@ -68,9 +71,9 @@ static void stats_text(FILE *out, const struct report *r, const struct ram_stats
 void report_stats(const struct machine *m, const struct report *r, const struct ram_stats *s,
 		  bool json)
 {
-	char text[STATS_SIZE];
-	FILE *out = fmemopen(text, sizeof(text), "w");
-	long len;
+	char *text = NULL;
+	size_t len = 0;
+	FILE *out = open_memstream(&text, &len);
 
 	if (!out)
 		return;
@@ -78,11 +81,9 @@ void report_stats(const struct machine *m, const struct report *r, const struct 
 		stats_json(out, m, r, s);
 	else
 		stats_text(out, r, s);
-	fflush(out);
-	len = ftell(out);
-	fclose(out);
-	if (len > 0)
-		log_text(text, (size_t)len);
+	if (!fclose(out))
+		log_text(text, len);
+	free(text);
 }
 
 struct trace_out {

@@ -13,12 +13,14 @@
 
 struct machine;
 struct ram_stats;
+struct working_set;
 
 /* What vm.c adds to the numbers of the memory. */
 struct report {
 	int status;
 	uint64_t run_ns; /* from the first vCPU's start to the last one's end */
 	uint64_t guest_increments, host_increments, changes;
+	const struct working_set *working_set;
 };
 
 /* To stderr. @json: one JSON object on one line. */

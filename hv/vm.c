@@ -73,8 +73,11 @@ static void supervise(struct vm *vm)
 			finish(vm);
 		else if (seconds > elapsed && seconds - elapsed < sleep)
 			sleep = seconds - elapsed;
+		if (working_set_wait(&vm->working_set, elapsed) < sleep)
+			sleep = working_set_wait(&vm->working_set, elapsed);
 		if (stop_sleep(&vm->stop, sleep))
 			break;
+		working_set_take(&vm->working_set, vm->ram, trace_now() - start, false);
 		show_progress(vm, (trace_now() - start) / NS_PER_S);
 		shown = true;
 	}
@@ -85,10 +88,11 @@ static void supervise(struct vm *vm)
 static int execute(struct vm *vm)
 {
 	uint64_t start = trace_now();
-	int err;
+	int err = working_set_init(&vm->working_set, vm->opts->working_set_ms);
 
-	err = churn_start(&vm->churn, &vm->m, vm->ram, vm->has_stamps ? &vm->stamps : NULL,
-			  &vm->stop, &vm->finish);
+	if (!err)
+		err = churn_start(&vm->churn, &vm->m, vm->ram, vm->has_stamps ? &vm->stamps : NULL,
+				  &vm->stop, &vm->finish);
 	if (err) {
 		log_error("vm", "start", "host threads: %s%s", strerror(-err), why_advice(err));
 		return VM_HOST_FAILED;
@@ -136,6 +140,7 @@ static void vm_destroy(struct vm *vm)
 	if (vm->churn)
 		churn_destroy(vm->churn);
 	vm_undo_setup(vm);
+	working_set_fini(&vm->working_set);
 	lock_fini(&vm->lock);
 	console_fini(&vm->console);
 	stop_fini(&vm->finish);

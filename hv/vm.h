@@ -25,6 +25,7 @@ struct vm_opts {
 	const char *machine; /* file that the machine came from, or NULL: never written over */
 	const char *trace;   /* file for the events of the secondary MMU, or NULL */
 	enum vm_stats stats;
+	unsigned working_set_ms; /* how often to ask which pages the guest uses; 0: never */
 	bool check; /* at the end, compare the guest's tables with the host; with churn that is always done */
 	bool quiet; /* print nothing but the guest's console and errors */
 

@@ -48,6 +48,17 @@ static void check_counters(struct vm *vm, uint64_t host, uint64_t discards)
 	}
 }
 
+/* Truth about the comparison: which half of it this process may not make. */
+static const char *what_was_not_seen(void)
+{
+	int err = ram_can_check();
+
+	if (!err)
+		return "";
+	return err == -EPERM ? "; which frames the guest reaches is for CAP_SYS_ADMIN to see"
+			     : "; what the guest reaches cannot be seen without /proc/self/pagemap";
+}
+
 /* Do the guest's tables say what the host says? One walk over the entries: cheap enough for every run with churn. */
 static void check_memory(struct vm *vm, uint64_t leaves)
 {
@@ -62,8 +73,9 @@ static void check_memory(struct vm *vm, uint64_t leaves)
 			  "guest physical 0x%" PRIx64 ": %s; please report it",
 			  wrong, first.gpa, first.what);
 	} else if (vm->opts->check) {
-		log_info("check", "compare", "%" PRIu64 " entries of the guest's tables, all right",
-			 leaves);
+		log_info("check", "compare",
+			 "%" PRIu64 " entries of the guest's tables, all right%s", leaves,
+			 what_was_not_seen());
 	}
 }
 
@@ -75,6 +87,17 @@ static int exit_code(const struct vm *vm)
 		if (vm->code[i])
 			return (int)vm->code[i];
 	return 0;
+}
+
+/* A line a sample; with statistics as JSON they are in there. */
+static void say_working_set(struct vm *vm)
+{
+	const struct working_set *set = &vm->working_set;
+
+	for (size_t i = 0; vm->opts->stats != STATS_JSON && i < set->count; i++)
+		log_info("working-set", "use", "%.3f s: %" PRIu64 " pages (%.1f MiB)",
+			 (double)set->sample[i].ns / 1e9, set->sample[i].pages,
+			 (double)set->sample[i].pages / 256);
 }
 
 int vm_conclude(struct vm *vm, uint64_t run_ns)
@@ -94,6 +117,10 @@ int vm_conclude(struct vm *vm, uint64_t run_ns)
 		check_memory(vm, stats.leaves);
 	if (vm->trace.path && trace_file_write(&vm->trace) && !vm->stop.status)
 		vm->stop.status = VM_HOST_FAILED;
+	/* Last: it leaves little to compare in the guest's reach. */
+	working_set_take(&vm->working_set, vm->ram, run_ns, true);
+	say_working_set(vm);
+	report.working_set = &vm->working_set;
 	report.status = exit_code(vm);
 	if (vm->opts->stats != STATS_NONE)
 		report_stats(&vm->m, &report, &stats, vm->opts->stats == STATS_JSON);

@@ -16,6 +16,7 @@
 #include "hv/vcpu.h"
 #include "hv/vm.h"
 #include "hv/why.h"
+#include "hv/working_set.h"
 
 struct churn;
 
@@ -34,16 +35,17 @@ struct vm {
 	struct console console;	    /* [s] */
 	struct interrupt interrupt; /* [s] */
 
-	int input_fd;		   /* [I] */
-	struct file_store input;   /* [I] */
-	struct stamp_store stamps; /* [s] */
-	bool has_stamps;	   /* [I] */
-	struct trace_file trace;   /* [t] */
-	struct ram *ram;	   /* [s] the pointer is [I] */
-	uint64_t entry;		   /* [I] of the image */
-	int kvm, fd;		   /* [I] */
-	struct vcpu_shared shared; /* [I] */
-	unsigned nvcpus;	   /* [I] created */
+	int input_fd;			/* [I] */
+	struct file_store input;	/* [I] */
+	struct stamp_store stamps;	/* [s] */
+	bool has_stamps;		/* [I] */
+	struct trace_file trace;	/* [t] */
+	struct working_set working_set; /* [t] */
+	struct ram *ram;		/* [s] the pointer is [I] */
+	uint64_t entry;			/* [I] of the image */
+	int kvm, fd;			/* [I] */
+	struct vcpu_shared shared;	/* [I] */
+	unsigned nvcpus;		/* [I] created */
 	struct vcpu vcpu[MACHINE_MAX_CPUS];
 	struct churn *churn; /* [t] */
 

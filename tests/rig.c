@@ -252,6 +252,8 @@ void rig_down(struct rig *r)
 {
 	if (!r->pool)
 		return;
+	if (!r->damaged)
+		rig_check(r);
 	window_stop(r->window);
 	shadow_destroy(r->shadow);
 	window_destroy(r->window);

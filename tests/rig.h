@@ -73,6 +73,7 @@ struct rig {
 	void (*_Atomic before_zap)(struct rig *r, uint64_t page, uint64_t n);
 	void (*_Atomic after_zap)(struct rig *r, uint64_t page, uint64_t n);
 	void (*_Atomic before_age)(struct rig *r, uint64_t page, uint64_t n);
+	bool damaged;	      /* the test leaves something wrong behind: rig_down() does not look */
 	atomic_int map_error; /* not 0: map fails with this, without calling the window */
 	atomic_uint maps, zaps, ages, wakes;
 
@@ -82,8 +83,8 @@ struct rig {
 };
 
 /*
- * Build it, or skip the test where userfaultfd may not be used. rig_down() checks that nothing is left in use; it does
- * nothing for a rig that was skipped or never built.
+ * Build it, or skip the test where userfaultfd may not be used. rig_down() runs the checker, and sees that nothing is left
+ * in use; it does nothing for a rig that was skipped or never built.
  */
 void rig_up(struct rig *r, const struct rig_opts *opts);
 void rig_down(struct rig *r);

@@ -22,6 +22,7 @@
 	X(kvm_set_spte_hva, "gfn", "pages", "fn")         \
 	X(kvm_tdp_mmu_spte_changed, "gfn", "pages", "fn") \
 	X(kvm_unmap_hva_range, "start", "end", "event")   \
+	X(kvm_age_hva, "gfn", "pages", "young")           \
 	X(umbra_invalidate_end, "start", "end", "seq")    \
 	X(umbra_zap, "gfn", "pages", "batches")           \
 	X(fast_page_fault, "gfn", "write", "spte")        \

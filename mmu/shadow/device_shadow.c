@@ -98,6 +98,7 @@ static const struct backend_ops device_ops = {
 	.wrprotect = device_flush_pages,
 	.zap = device_flush_pages,
 	.zap_all = device_flush_all,
+	.age = device_flush_pages,
 	.wake = device_wake,
 };
 

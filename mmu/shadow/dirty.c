@@ -114,7 +114,8 @@ void dirty_flush_end(struct shadow *sh, const struct memslot *slot, struct ept_s
 		     gfn_t end)
 {
 	/* Pairs with dirty_flush_begin() of the other, which comes before its first change of an entry. */
-	if (sync_load_acquire(&sh->dirty.flushes_pending) > 1 && !mutant(112))
+	if ((sync_load_acquire(&sh->dirty.flushes_pending) > 1 && !mutant(112)) ||
+	    shadow_must_flush_aged(sh))
 		span = (struct ept_span){ .start = gfn, .end = end, .count = end - gfn };
 	if (span.count && mutant(109))
 		span.start = span.end - 1;

@@ -7,6 +7,21 @@ static uint64_t make_old(uint64_t spte)
 	return spte_has_ad(spte) ? spte & ~SPTE_ACCESSED : spte_track_access(spte);
 }
 
+/* M16: whoever has written since @it looked is overwritten. */
+static bool store_old(struct ept_tally *tally, const struct ept_iter *it)
+{
+	sync_store(iter_entry(it), make_old(it->spte));
+	handle_changed_spte(tally, it->gfn, it->spte, make_old(it->spte), it->level);
+	return true;
+}
+
+static bool set_old(struct ept_tally *tally, const struct ept_iter *it)
+{
+	if (mutant(164))
+		return store_old(tally, it);
+	return spte_cas(tally, iter_entry(it), it->gfn, it->spte, make_old(it->spte), it->level);
+}
+
 static void age_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, gfn_t end,
 		     struct ept_span *span)
 {
@@ -17,8 +32,7 @@ static void age_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, 
 		while (iter_down(&it))
 			;
 		if (iter_on_leaf(&it) && spte_is_young(it.spte)) {
-			if (!spte_cas(tally, iter_entry(&it), it.gfn, it.spte, make_old(it.spte),
-				      it.level))
+			if (!set_old(tally, &it))
 				continue;
 			span_add(span, &it);
 		}

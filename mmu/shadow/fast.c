@@ -55,6 +55,7 @@ static int repair_locked(struct shadow *sh, struct fault *f, uint64_t old, uint6
 
 	rwlock_read_acquire(&sh->mmu_lock);
 	rc = f->root == ept_root(&sh->ept) ? repair(sh, f, old, new) : FAULT_AGAIN;
+	fault_recheck(sh, f);
 	rwlock_read_release(&sh->mmu_lock);
 	if (rc < 0)
 		fault_take_back(sh, f);

@@ -66,6 +66,7 @@ static int check_and_install(struct shadow *sh, struct fault *f)
 		return rc;
 	rwlock_read_acquire(&sh->mmu_lock);
 	rc = is_stale(sh, f) ? FAULT_AGAIN : fault_install(sh, f);
+	fault_recheck(sh, f);
 	rwlock_read_release(&sh->mmu_lock);
 	if (rc < 0)
 		fault_take_back(sh, f);
@@ -102,6 +103,7 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	if (mutant(6))
 		f->seq = (uint64_t)(int32_t)f->seq;
 	f->root = ept_root(&sh->ept);
+	f->age_seq = shadow_age_seq(sh);
 
 	f->slot = memslots_find(slots_get(&sh->slots), f->gfn);
 	if (!f->slot || (mutant(171) && (f->slot->flags & MEMSLOT_INVALID)))

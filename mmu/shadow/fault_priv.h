@@ -23,6 +23,7 @@ struct fault {
 	/* The snapshot, before anything was looked at. */
 	uint64_t seq;
 	struct ept_page *root;
+	uint64_t age_seq;
 	const struct memslot *slot;
 
 	/* What the primary has said. */
@@ -47,6 +48,12 @@ static inline void fault_set_leaf(struct fault *f, int level)
 	f->level = level;
 	f->block.start = spte_level_start(f->gfn, level);
 	f->block.end = f->block.start + spte_level_pages(level);
+}
+
+/* The backend has mapped what the leaves of the block said: do they still? Before mmu_lock is dropped. */
+static inline void fault_recheck(struct shadow *sh, const struct fault *f)
+{
+	shadow_age_recheck(sh, f->slot, f->block.start, f->block.end, f->age_seq);
 }
 
 /*

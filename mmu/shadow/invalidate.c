@@ -138,7 +138,7 @@ static void shadow_range_end(struct mmu_notifier *mn, const struct mmu_notifier_
 static void repoint(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, hva_t addr, fn_t fn)
 {
 	struct shadow *sh = z->sh;
-	uint64_t page = gfn - slot->gfn;
+	uint64_t page = gfn - slot->gfn, age_seq = shadow_age_seq(sh);
 	int rc;
 
 	if (!mmu_notifier_may_repoint(&sh->mn, addr)) {
@@ -156,6 +156,7 @@ static void repoint(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, 
 		zap_range(z, slot, gfn, gfn + 1);
 		return;
 	}
+	shadow_age_recheck(sh, slot, gfn, gfn + 1, age_seq);
 	count(&sh->repointed, 1);
 	trace_instant(kvm_set_spte_hva, gfn, 1, fn);
 }
@@ -199,6 +200,9 @@ static void shadow_release(struct mmu_notifier *mn)
 
 const struct mmu_notifier_ops shadow_notifier_ops = {
 	.release = shadow_release,
+	.clear_flush_young = shadow_clear_flush_young,
+	.clear_young = shadow_clear_young,
+	.test_young = shadow_test_young,
 	.change_pte = shadow_change_pte,
 	.invalidate_range_start = shadow_range_start,
 	.invalidate_range_end = shadow_range_end,

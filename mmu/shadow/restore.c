@@ -56,6 +56,7 @@ int fault_restore(struct shadow *sh, struct fault *f)
 		if (rc > 0)
 			restore_around(sh, f, fn, spte_is_writable(spte));
 	}
+	fault_recheck(sh, f);
 	if (rc < 0)
 		zap_range(&z, f->slot, f->gfn, f->gfn + 1);
 	zap_end(&z);

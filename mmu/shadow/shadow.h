@@ -144,8 +144,22 @@ int shadow_write(struct shadow *shadow, gpa_t gpa, const void *buf, size_t len);
 void shadow_get_stats(struct shadow *shadow, struct shadow_stats *stats);
 
 /*
- * shadow_check - compare the table with slots and hptes: every leaf has a slot, the frame of its hpte, and no right
- * that this lacks. Calls @report for each that does not, returns their number. No change and no fault under way.
+ * shadow_age - which of the guest frames [gfn, gfn + npages) were used since the last call, or since they were mapped? Sets
+ * their bits in @used (bit 0 of word 0 is @gfn; (npages + 63) / 64 words, cleared first; NULL: none) and their number in
+ * *@count; all pages of a large leaf count together, and pages mapped around a fault count once. Forgets it, also in TLBs;
+ * a backend whose hardware sets no A bits pays with a fault for the next use of each page.
+ * Lockless: beside faults, invalidations, and other calls, one of which gets a page. Use through another mapping of the
+ * same memory is hostmm_age()'s to ask for. 0, -EINVAL (no page, or beyond 2^36 gfns; nothing has changed).
+ * Any thread, also in an RCU section. Kernel: /sys/kernel/mm/page_idle/bitmap, kvm_age_gfn().
+ */
+int shadow_age(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *count);
+
+/*
+ * shadow_check - is everything that an access may reach what the primary has? Each leaf of each root has a slot, the
+ * frames of its hptes, and no right that one of these lacks; no entry is malformed or left frozen; leaves and
+ * tables are as many as are counted; and the backend reaches no more than the leaves allow (a window is looked at in
+ * /proc/self/pagemap as far as window_can_check() says). Calls @report for each thing that is wrong, returns their number. It reads
+ * the whole table: for tests, and on demand. No change, no fault and no access under way.
  */
 uint64_t shadow_check(struct shadow *shadow,
 		      void (*report)(void *ctx, gfn_t gfn, uint64_t spte, const char *what),

@@ -48,6 +48,9 @@ struct shadow {
 	struct around around; /* has its own lock */
 	struct dirty dirty;   /* has its own guards */
 
+	/* [a] agers that began, and that have told the backend: monotonic. age.c draws why two. */
+	_Atomic uint64_t age_begun, age_done;
+
 	_Atomic uint64_t zap_piece; /* [a] ZAP_PIECE; tests take less */
 
 	_Atomic uint64_t faults, fixed, spurious, retries, fast, pages, batches, upgrades,
@@ -101,6 +104,31 @@ int shadow_drop_root(struct shadow *sh);
  * section. 0 (also without one), -ENOMEM.
  */
 int shadow_split_leaf(struct shadow *sh, gfn_t gfn);
+
+/*
+ * For who maps what leaves say into a backend: aging takes no lock, and may have gone by meanwhile.
+ * shadow_age_seq - before a leaf is looked at or installed. shadow_age_recheck - after the backend has mapped pages of
+ * [gfn, end), all in @slot, and before mmu_lock is dropped: take what has become access-tracked away again.
+ * shadow_is_aging - some leaf may have lost its rights, and the backend not know yet. Acquire; after looking at leaves.
+ */
+uint64_t shadow_age_seq(struct shadow *sh);
+void shadow_age_recheck(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end,
+			uint64_t seq);
+bool shadow_is_aging(struct shadow *sh);
+
+/*
+ * Has an ager taken rights, W with them, from leaves that the backend may still let others store to? For who takes W from
+ * leaves and has to flush: those of the ager had none left, and count as not changed. After looking at leaves.
+ */
+static inline bool shadow_must_flush_aged(struct shadow *sh)
+{
+	return !sh->ept.opts.ad && !mutant(153) && shadow_is_aging(sh);
+}
+
+/* Of shadow_notifier_ops. */
+bool shadow_clear_flush_young(struct mmu_notifier *mn, hva_t start, hva_t end);
+bool shadow_clear_young(struct mmu_notifier *mn, hva_t start, hva_t end);
+bool shadow_test_young(struct mmu_notifier *mn, hva_t addr);
 
 extern const struct mmu_notifier_ops shadow_notifier_ops;
 

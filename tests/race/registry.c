@@ -59,6 +59,9 @@
 	X(m14_roots)            \
 	X(m15_flush_span)       \
 	X(m15_yield)            \
+	X(m15_age_log)          \
+	X(m15_age_window)       \
+	X(m16_age)              \
 	X(m16_collapse)         \
 	X(m16_entry_store)      \
 	X(m16_hardware)         \

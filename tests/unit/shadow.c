@@ -661,5 +661,6 @@ UTEST(shadow, the_checker_finds_what_is_wrong)
 	check(ept_install(&r.shadow->ept, ept_root(&r.shadow->ept), RIG_GFN + 3, 1, SPTE_NONE,
 			  spte_make_leaf(40, true)));
 	check_eq(shadow_check(r.shadow, NULL, NULL), 2); /* the window is still on the old frame */
+	r.damaged = true;
 	down();
 }
