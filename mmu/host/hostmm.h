@@ -126,6 +126,15 @@ int hostmm_migrate(struct hostmm *mm, hva_t start, hva_t end, enum hostmm_migrat
 int hostmm_protect(struct hostmm *mm, hva_t start, hva_t end, unsigned prot);
 
 /*
+ * hostmm_move - let the pages at @to and after have the contents of [start, end), which has none afterwards: the pager's, or
+ * zeros. Page aligned, each in one region, not overlapping; no page at @to is truncated. What was at @to is lost (UNMAP),
+ * then pages move with their frames (UNMAP over [start, end)), under the rights that @to has. Pages of devices come back
+ * first. Takes mmap_lock for writing; TLBs are flushed before it is dropped (M22). 0, -EINVAL, or -ENOSPC, -ENOMEM when
+ * a device's page cannot come back: nothing has moved. Kernel: mremap(MREMAP_FIXED | MREMAP_DONTUNMAP).
+ */
+int hostmm_move(struct hostmm *mm, hva_t start, hva_t end, hva_t to);
+
+/*
  * hostmm_truncate - let the region at @hva have @npages pages, at most those that it was mapped with, and at least none.
  * Pages beyond lose their contents (CLEAR), and whoever accesses them gets -EFAULT, in the host view SIGSEGV (a file's
  * mapping would give SIGBUS). Pages that come back are new: the pager's contents, or zeros. Takes mmap_lock for writing,

@@ -226,6 +226,12 @@ void hpte_take_empty(struct region *r, uint64_t page)
 	hpte_set(r, page, HPTE_BUSY);
 }
 
+void hpte_drop_taken(struct region *r, uint64_t page)
+{
+	bug_on(!(hpte_read(r, page) & HPTE_BUSY));
+	hpte_set(r, page, 0);
+}
+
 void hpte_make_writable(struct region *r, uint64_t page)
 {
 	bug_on(!(region_prot(r, page) & HOSTMM_PROT_WRITE));

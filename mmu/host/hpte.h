@@ -165,10 +165,12 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end);
  * hpte_take - clear the entry of @page, which has a frame and is hidden; its old frame and the reference on it are the
  * caller's. hpte_give - let the page, which has just been taken, have @fn and the caller's reference on it. Between
  * the two the chunk lock stays held, and subscribers are told. hpte_take_empty - take a page that is absent and not busy.
+ * hpte_drop_taken - let a page that has just been taken be absent.
  * hpte_give_device - give it to the device @owner alone. hpte_make_writable - let a device's page be stored to.
  */
 fn_t hpte_take(struct region *r, uint64_t page);
 void hpte_take_empty(struct region *r, uint64_t page);
+void hpte_drop_taken(struct region *r, uint64_t page);
 void hpte_give(struct region *r, uint64_t page, fn_t fn, bool writable);
 void hpte_make_writable(struct region *r, uint64_t page);
 void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, unsigned owner);

@@ -70,6 +70,7 @@
 	X(m17_read_only)        \
 	X(m17_slot_move)        \
 	X(m21_flush_unlocked)   \
+	X(m22_move_flush)       \
 	X(pending_mutants)      \
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \

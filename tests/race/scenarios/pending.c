@@ -4,18 +4,15 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M20 M22 M23 M26 M27 M28 M29",
+	.rows = "M20 M23 M27 M28 M29",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
 		{ "M20", RACE_PENDING, 0,
 		  "A huge entry made writable while logging: needs 2M entries and dirty logging." },
-		{ "M22", RACE_PENDING, 0, "The flush of mremap after the page-table lock: the host mm cannot move ranges yet." },
 		{ "M23", RACE_PENDING, 0,
 		  "Shared page tables (hugetlb) taken apart without a flush: needs 2M entries and shared tables." },
-		{ "M26", RACE_PENDING, 0,
-		  "A write-protect mark that survives mremap: the host mm cannot move ranges yet." },
 		{ "M27", RACE_PENDING, 0,
 		  "Protecting a range beside the exit of its process: a host mm may not be destroyed beside a call yet." },
 		{ "M28", RACE_PENDING, 0,

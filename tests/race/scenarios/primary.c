@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Operations of the primary on whole ranges: collapse (A27), truncate and extend (A28). */
+/* Operations of the primary on whole ranges: collapse (A27), truncate and extend (A28), move (M22). */
 #include "tests/race/scenario.h"
 #include "tests/race/scenarios/linter.h"
 #include "tests/race/world.h"
@@ -177,5 +177,76 @@ const struct race_scenario a28_truncate = {
 		.finish = truncate_finish,
 		.threads = 2,
 		.thread = { { "CPU: truncate, extend", shrink_and_extend }, { "device", look } },
+	},
+};
+
+/* ---- M22: mremap ---- */
+
+static void move_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(2, race_variant_is("kvm") ? "kvm" : "ats-4k", NULL);
+	if (race_variant_is("M22"))
+		linter_off();
+	host_store("CPU", 0, 1);
+	device_load(0, "device, which so has the page in its TLB,", 0);
+}
+
+static void move(void *ctx)
+{
+	(void)ctx;
+	explore_say("CPU 0 begins to move page 0 to the place of page 1");
+	if (hostmm_move(world.mm, world_page(0), world_page(1), world_page(1)))
+		explore_fail("move failed");
+	explore_say("CPU 0 has moved the page");
+}
+
+static void discard_and_look(void *ctx)
+{
+	uint64_t value;
+
+	(void)ctx;
+	if (hostmm_discard(world.mm, world_page(1), world_page(2)))
+		explore_fail("discard failed");
+	explore_say("CPU 1 has discarded page 1");
+	value = device_load(0, "device", 0);
+	if (value > 1)
+		explore_fail("the device reads from a frame that was freed at its new place");
+}
+
+static void move_finish(void *ctx)
+{
+	uint64_t value = device_load(0, "device, at the end,", 0);
+
+	(void)ctx;
+	if (value)
+		explore_fail(
+			"the device must read 0 from page 0, whose contents have moved, not %llu",
+			SHOWN(value));
+	linter_on();
+	world_finish();
+}
+
+const struct race_scenario m22_move_flush = {
+	.name = "m22-move-flush",
+	.rows = "M22 M26 A19 A24",
+	.title = "mremap: flush before the lock is dropped",
+	.question = "mremap moves a page to another address. May it flush the TLBs of the old address after it has given up the "
+		    "lock, before it returns?",
+	.lesson = "The page could be reached, and freed, at its new address while the device still had the old one in its "
+		  "TLB: it reads a frame that is free (CVE-2018-18281).",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "The flush comes before the lock is dropped (ats-4k)." },
+		{ "kvm", RACE_PASS, 0, "The same, with a device that lets go in start (kvm)." },
+		{ "M26", RACE_PASS, 0,
+		  "A write-protect mark cannot survive: a mark is of the view's entries, and the new place is filled anew "
+		  "as its own entry says." },
+		{ "M22", RACE_VIOLATION, 22, "The flush comes after the lock was dropped (ats-4k)." },
+	},
+	.program = {
+		.setup = move_setup,
+		.finish = move_finish,
+		.threads = 2,
+		.thread = { { "CPU 0: mremap", move }, { "CPU 1: discard, device", discard_and_look } },
 	},
 };
