@@ -145,6 +145,7 @@ int device_shadow_attach(struct device *dev, unsigned prot)
 {
 	struct shadow_opts opts = {
 		.fault_around = dev->profile->fault_around,
+		.max_level = dev->profile->max_level,
 		.no_ad = dev->profile->no_ad,
 	};
 	unsigned flags = prot & HOSTMM_PROT_WRITE ? 0 : MEMSLOT_READONLY;
