@@ -9,54 +9,8 @@
 #include <stdlib.h>
 
 #include "mmu/host/hostmm_actors.h"
-#include "tests/unit/device.h"
-
-#define P 5UL /* the page that is changed, and the next one, which takes part in some */
-
-struct cell {
-	struct rig r;
-	struct device *dev;
-	struct hostmm *child;
-	const char *wrong; /* the first thing that was */
-};
-
-static hva_t hva(struct cell *c, uint64_t page)
-{
-	return rig_hva(&c->r, page);
-}
-
-static void must(struct cell *c, bool holds, const char *what)
-{
-	if (!holds && !c->wrong)
-		c->wrong = what;
-}
-
-static uint64_t dev_load(struct cell *c, uint64_t page)
-{
-	uint64_t value = 0;
-
-	must(c, !device_read(c->dev, hva(c, page), &value, sizeof(value)), "a load is refused");
-	return value;
-}
-
-static void dev_store(struct cell *c, uint64_t page, uint64_t value)
-{
-	must(c, !device_write(c->dev, hva(c, page), &value, sizeof(value)), "a store is refused");
-}
-
-static void host_store(struct cell *c, uint64_t page, uint64_t value)
-{
-	check_eq(hostmm_write(c->r.mm, hva(c, page), &value, sizeof(value)), 0);
-}
-
-/* After a change that keeps contents: whoever stores, the other one sees it. */
-static void both_ways(struct cell *c, uint64_t page)
-{
-	dev_store(c, page, 11);
-	must(c, host_load(&c->r, page) == 11, "the device's store is lost");
-	host_store(c, page, 12);
-	must(c, dev_load(c, page) == 12, "the device reads an old version");
-}
+#include "mmu/host/hostmm_device.h"
+#include "tests/unit/device_cell.h"
 
 /* ---- The actors. Before run the device has loaded and stored what before left it to ---- */
 
@@ -262,6 +216,28 @@ static void zero_split_store(struct cell *c)
 	zero_store(c);
 }
 
+/* ---- Pages that another device takes for itself ---- */
+
+static char other;
+
+static void to_private(struct cell *c)
+{
+	check_eq(hostmm_migrate_to_device(c->r.mm, hva(c, P), hva(c, P + 1), &other, NULL), 0);
+	both_ways(c, P);
+}
+
+/* The frame stays, so it is the store that must be seen: it ends what the other device has. */
+static void exclusive(struct cell *c)
+{
+	struct gup_page page;
+
+	check_eq(hostmm_make_exclusive(c->r.mm, hva(c, P), hva(c, P + 1), &other, NULL), 0);
+	dev_store(c, P, 2);
+	must(c, hostmm_peek(c->r.mm, hva(c, P), &page),
+	     "the device stores to what another has for itself");
+	both_ways(c, P);
+}
+
 /* ---- The matrix ---- */
 
 /*
@@ -291,6 +267,8 @@ static const struct actor {
 	{ "protect-read", touch, protect_read, LATE | SMALL },
 	{ "protect-none", touch, protect_none, LATE | SMALL },
 	{ "truncate", touch, truncate_extend, LATE | SMALL },
+	{ "to-private", touch, to_private, LATE | SMALL },
+	{ "exclusive", touch, exclusive, LATE | SMALL },
 	{ "collapse", touch_away, collapse, LATE | HUGE },
 	{ "split", touch, split, LATE | HUGE },
 	{ "zero-store", touch_zeros, zero_store, LATE | SMALL },
