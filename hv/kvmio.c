@@ -130,6 +130,13 @@ int kvmio_set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t
 	return kvmio(vm, KVM_SET_USER_MEMORY_REGION, (unsigned long)&region);
 }
 
+int kvmio_get_dirty_log(int vm, uint32_t slot, uint64_t *bitmap)
+{
+	struct kvm_dirty_log log = { .slot = slot, .dirty_bitmap = bitmap };
+
+	return kvmio(vm, KVM_GET_DIRTY_LOG, (unsigned long)&log);
+}
+
 int kvmio_set_host_cpuid(int kvm, int vcpu)
 {
 	struct kvm_cpuid2 *cpuid;

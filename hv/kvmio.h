@@ -43,6 +43,12 @@ int kvmio_map_run(int kvm, int vcpu, struct kvm_run **run, size_t *size);
 /* Put [gpa, gpa + size) into slot @slot at host address @hva; size 0 deletes the slot. */
 int kvmio_set_slot(int vm, uint32_t slot, uint32_t flags, uint64_t gpa, uint64_t size, void *hva);
 
+/*
+ * Which pages of a slot with KVM_MEM_LOG_DIRTY_PAGES the guest has stored to since the last call: bit n % 64 of word n / 64 is
+ * page n. Return 0 or -errno.
+ */
+int kvmio_get_dirty_log(int vm, uint32_t slot, uint64_t *bitmap);
+
 /* Give @vcpu every CPUID leaf that the host's KVM supports. */
 int kvmio_set_host_cpuid(int kvm, int vcpu);
 

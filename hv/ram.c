@@ -9,6 +9,7 @@
 #include "hv/machine.h"
 #include "hv/thread.h"
 #include "mmu/host/hostmm.h"
+#include "mmu/shadow/dirty.h"
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/window.h"
 
@@ -82,6 +83,20 @@ _Static_assert((int)MACHINE_MEMORY == RAM_MEMORY && (int)MACHINE_INPUT == RAM_IN
 		       (int)MACHINE_WORK == RAM_WORK && (int)MACHINE_BOARD == RAM_BOARD,
 	       "one order of regions");
 
+static int kvm_log_dirty(void *ctx, unsigned id, bool on)
+{
+	struct ram *ram = ctx;
+
+	return ram->opts.kvm_log_dirty(ram->opts.kvm_ctx, (enum ram_region)id, on);
+}
+
+static int kvm_collect_dirty(void *ctx, unsigned id, uint64_t *bitmap)
+{
+	struct ram *ram = ctx;
+
+	return ram->opts.kvm_collect_dirty(ram->opts.kvm_ctx, (enum ram_region)id, bitmap);
+}
+
 static void plan_region(struct ram *ram, const struct machine *m, enum ram_region region,
 			const struct machine_mem *mem, bool read_only)
 {
@@ -112,6 +127,9 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 		.fault_threads = m->fault_threads ? m->fault_threads : m->cpus,
 		.fatal = window_fatal,
 		.fatal_ctx = ram,
+		.log_dirty = ram->opts.kvm_log_dirty ? kvm_log_dirty : NULL,
+		.collect_dirty = ram->opts.kvm_log_dirty ? kvm_collect_dirty : NULL,
+		.dirty_ctx = ram,
 	};
 	struct shadow_opts shadow = { .fault_around = m->fault_around };
 	uint64_t frames = SPARE_FRAMES;
@@ -356,4 +374,23 @@ uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)
 int ram_can_check(void)
 {
 	return window_can_check();
+}
+
+int ram_dirty_log(struct ram *ram, enum ram_region region, enum ram_dirty how)
+{
+	const struct region_map *r = &ram->region[region];
+	unsigned flags = r->read_only ? MEMSLOT_READONLY : 0;
+	int rc;
+
+	if (!r->npages)
+		return -EINVAL;
+	if (how == RAM_DIRTY_OFF)
+		return shadow_set_slot_flags(ram->shadow, region, flags);
+	rc = shadow_dirty_configure(ram->shadow, how == RAM_DIRTY_KVM ? SHADOW_DIRTY_BACKEND : 0);
+	return rc ? rc : shadow_set_slot_flags(ram->shadow, region, flags | MEMSLOT_LOG_DIRTY);
+}
+
+int ram_get_dirty_log(struct ram *ram, enum ram_region region, uint64_t *bitmap)
+{
+	return shadow_get_dirty_log(ram->shadow, region, bitmap);
 }

@@ -45,6 +45,13 @@ struct ram_opts {
 	 */
 	void (*failed)(void *ctx, const struct ram_failure *failure);
 	void *failed_ctx;
+	/*
+	 * optional, both or none. KVM's own dirty log of the slot of @region: begin or end; set the bits of the pages that
+	 * the guest has stored to since the last call. 0 or -errno. Called from ram_dirty_log() and ram_get_dirty_log().
+	 */
+	int (*kvm_log_dirty)(void *ctx, enum ram_region region, bool on);
+	int (*kvm_collect_dirty)(void *ctx, enum ram_region region, uint64_t *bitmap);
+	void *kvm_ctx;
 };
 
 /* What the memory did in all, for the user. */
@@ -91,6 +98,18 @@ int ram_wrprotect(struct ram *ram, enum ram_region region, uint64_t page, uint64
 int ram_zap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n);
 /* To frames elsewhere, or home again. */
 int ram_remap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n, bool away);
+
+/*
+ * ram_dirty_log - log stores to the pages of a region, or no more. One way for all regions that log.
+ *	RAM_DIRTY_PROTECT	its pages are write-protected in the window, and the first store to each faults
+ *	RAM_DIRTY_KVM		KVM's own log says what the guest stores to
+ * 0; -EINVAL: no such region; -EBUSY: a region logs the other way; -ENOMEM, KVM's errno, -EOPNOTSUPP: not told of KVM's log.
+ * ram_get_dirty_log - the pages stored to by guest and VMM since the last call (host threads are not logged): one bit a
+ * page, ram_slot.size >> 12 of them in 64-bit words. 0, -ENOENT: it does not log; KVM's errno.
+ */
+enum ram_dirty { RAM_DIRTY_OFF, RAM_DIRTY_PROTECT, RAM_DIRTY_KVM };
+int ram_dirty_log(struct ram *ram, enum ram_region region, enum ram_dirty how);
+int ram_get_dirty_log(struct ram *ram, enum ram_region region, uint64_t *bitmap);
 
 /*
  * For a vCPU whose KVM_RUN said EFAULT: ram_gaps() before, ram_settle() after, which waits until no

@@ -86,9 +86,41 @@ static int setup_input(struct vm *vm, struct why *w)
 	return err;
 }
 
+static void *slot_memory(struct vm *vm, enum ram_region region, const struct ram_slot *slot)
+{
+	return region == RAM_WORK && vm->opts->plain_work ? vm->opts->plain_work : slot->window;
+}
+
+/* The slot as setup_slots() has given it to KVM, with or without its log. */
+static int kvm_log_dirty(void *ctx, enum ram_region region, bool on)
+{
+	struct vm *vm = ctx;
+	struct ram_slot slot;
+	uint32_t flags;
+
+	if (!ram_slot(vm->ram, region, &slot))
+		return -EINVAL;
+	flags = (slot.read_only ? KVM_MEM_READONLY : 0) | (on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
+	return kvmio_set_slot(vm->fd, region, flags, slot.gpa, slot.size,
+			      slot_memory(vm, region, &slot));
+}
+
+static int kvm_collect_dirty(void *ctx, enum ram_region region, uint64_t *bitmap)
+{
+	struct vm *vm = ctx;
+
+	return kvmio_get_dirty_log(vm->fd, region, bitmap);
+}
+
 static int setup_memory(struct vm *vm, struct why *w)
 {
-	struct ram_opts opts = { .failed = memory_failed, .failed_ctx = vm };
+	struct ram_opts opts = {
+		.failed = memory_failed,
+		.failed_ctx = vm,
+		.kvm_log_dirty = kvm_log_dirty,
+		.kvm_collect_dirty = kvm_collect_dirty,
+		.kvm_ctx = vm,
+	};
 	int err;
 
 	opts.store[RAM_INPUT] = (struct ram_store){ file_store_fill, &vm->input };
@@ -139,14 +171,12 @@ static int setup_slots(struct vm *vm, struct why *w)
 {
 	for (enum ram_region i = 0; i < RAM_REGIONS; i++) {
 		struct ram_slot slot;
-		void *at;
 		int err;
 
 		if (!ram_slot(vm->ram, i, &slot))
 			continue;
-		at = i == RAM_WORK && vm->opts->plain_work ? vm->opts->plain_work : slot.window;
 		err = kvmio_set_slot(vm->fd, i, slot.read_only ? KVM_MEM_READONLY : 0, slot.gpa,
-				     slot.size, at);
+				     slot.size, slot_memory(vm, i, &slot));
 		if (err)
 			return why_fail(w, err, "KVM refuses memory at 0x%" PRIx64 ": %s", slot.gpa,
 					strerror(-err));
@@ -225,6 +255,7 @@ void vm_undo_setup(struct vm *vm)
 		vcpu_destroy(&vm->vcpu[i]);
 	if (vm->fd >= 0)
 		close(vm->fd);
+	vm->fd = -1; /* logs that end with ram_destroy() have nothing to end here any more */
 	if (vm->kvm >= 0)
 		close(vm->kvm);
 	if (vm->ram)

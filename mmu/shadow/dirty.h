@@ -26,7 +26,7 @@ enum {
 
 /*
  * shadow_dirty_configure - choose how. 0; -EINVAL: other flags, or INITIALLY_SET without MANUAL or with BACKEND;
- * -EBUSY: a slot logs. Takes slots_lock. Kernel: KVM_ENABLE_CAP of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2.
+ * -EBUSY: a slot logs, and not so. Takes slots_lock. Kernel: KVM_ENABLE_CAP of KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2.
  */
 int shadow_dirty_configure(struct shadow *shadow, unsigned how);
 

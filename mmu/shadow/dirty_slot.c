@@ -31,7 +31,7 @@ int shadow_dirty_configure(struct shadow *sh, unsigned how)
 	    (how & (SHADOW_DIRTY_MANUAL | SHADOW_DIRTY_BACKEND)) != SHADOW_DIRTY_MANUAL)
 		return -EINVAL;
 	lock_acquire(&sh->slots_lock);
-	if (dirty_some_slot_logs(sh))
+	if (how != sh->dirty.how && dirty_some_slot_logs(sh))
 		rc = -EBUSY;
 	else
 		sh->dirty.how = how;

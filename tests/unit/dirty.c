@@ -248,7 +248,8 @@ UTEST(dirty, refuses_bad_input)
 	check_eq(shadow_clear_dirty_log(r.shadow, ID, 0, 64, b), -ENOENT);
 	check_eq(shadow_get_dirty_log(r.shadow, 77, b), -ENOENT);
 	check_eq(shadow_set_slot_flags(r.shadow, ID, MEMSLOT_LOG_DIRTY), 0);
-	check_eq(shadow_dirty_configure(r.shadow, 0), -EBUSY);
+	check_eq(shadow_dirty_configure(r.shadow, SHADOW_DIRTY_MANUAL), -EBUSY);
+	check_eq(shadow_dirty_configure(r.shadow, 0), 0);
 	touch(3, 1);
 	b[0] = ~0UL;
 	check_eq(shadow_clear_dirty_log(r.shadow, ID, 1, 64, b), -EINVAL);
