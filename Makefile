@@ -100,7 +100,7 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
-	check-stress install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
+	check-stress check-qemu install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
 	lint-requirements lint-races lint-free lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
 
 all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(RACE)
@@ -238,6 +238,10 @@ check-unprivileged: all $(UNIT) $(SHIM)
 check-stress: all $(TESTS) $(SHIM)
 	@$(AS_ROOT) tests/check-stress $(B)
 
+# Fetches an emulator and kernels into build/qemu/cache, as any user; SHORT=1 is a minute of it.
+check-qemu: all $(TESTS) $(SHIM)
+	@tests/check-qemu $(B)
+
 # ---- Lint ------------------------------------------------------------------------------------------------
 
 C_FILES := $(wildcard mmu/*/*.c hv/*.c guest/*.c tests/*.c tests/*/*.c tests/race/scenarios/*.c)
@@ -352,6 +356,7 @@ help:
 	'  check-install  install into a scratch directory and build a program against it' \
 	'  check-unprivileged  test-unit as nobody: skips only' \
 	'  check-stress   minutes of churn: exact counters, digests, seeds, deeper races' \
+	'  check-qemu     on ordinary KVMs: two kernels under an emulator, nested and shadow paging; SHORT=1' \
 	'  lint           includes, requirements, races.md, free switches, format, headers, .dts, man page, cppcheck, clang-tidy' \
 	'  bench          every measurement; ARGS="demand --json" chooses' \
 	'  race           every scenario of the race explorer under every schedule, and its self-test' \

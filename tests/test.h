@@ -71,6 +71,12 @@ void test_skip(const char *fmt, ...) __attribute__((noreturn, format(printf, 1, 
 /* The signal that ends a forked child which calls @fn(@arg); 0 when it exits, whatever its status. */
 int test_signal_of(void (*fn)(void *arg), void *arg);
 
+/*
+ * How many times slower than a real machine this host is: SLOW_HOST of the environment, else 1. A test's deadline and
+ * every other limit of time is that many times longer.
+ */
+unsigned test_slowness(void);
+
 /* The build directory this test binary is part of ("/x/build", "/x/build/asan"): has umbra in it. */
 const char *test_build_dir(void);
 

@@ -73,6 +73,11 @@ static void slurp(FILE *f, char *buf, size_t size)
 	fclose(f);
 }
 
+unsigned slowly(unsigned ms)
+{
+	return ms * test_slowness();
+}
+
 /* Wait for @pid, but not for ever: what hangs is killed. */
 static void wait_for(pid_t pid)
 {
@@ -80,7 +85,7 @@ static void wait_for(pid_t pid)
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 
 	check(fd >= 0, "pidfd_open: %s", strerror(errno));
-	if (poll(&pfd, 1, PATIENCE_MS) != 1)
+	if (poll(&pfd, 1, (int)slowly(PATIENCE_MS)) != 1)
 		kill(pid, SIGKILL);
 	close(fd);
 	check_eq(waitpid(pid, &status, 0), pid);

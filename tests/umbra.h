@@ -29,6 +29,9 @@ const struct said *umbra(const char *fmt, ...) __attribute__((format(printf, 1, 
 const struct said *umbra_under(const char *program, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 
+/* A limit of @ms on a real machine, as long as this host needs (test_slowness()). */
+unsigned slowly(unsigned ms);
+
 /* Fail unless the last run ended with @status; show all of what it said. */
 void umbra_ended(int status);
 /* Fail unless each word of @says, NULL at the end, stands in what the last run said on stdout or stderr. */

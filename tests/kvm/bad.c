@@ -37,7 +37,7 @@ static void check_last(const struct said *s, int status, const char *says)
 {
 	umbra_ended(status);
 	umbra_said_err(says);
-	check(s->ms < 1000, "umbra %s: took %u ms", s->line, s->ms);
+	check(s->ms < slowly(1000), "umbra %s: took %u ms", s->line, s->ms);
 }
 
 /* Images. */
