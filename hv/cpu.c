@@ -19,8 +19,9 @@
 #define PTE_PAGE_2M  0xe7 /* and dirty, large */
 
 #define CR0_START    0x80010033 /* PG WP NE ET MP PE */
-#define CR4_START    0x620	/* PAE, and SSE: OSFXSR OSXMMEXCPT */
-#define EFER_START   0x500	/* LMA LME */
+#define CR0_PG	     0x80000000
+#define CR4_START    0x620 /* PAE, and SSE: OSFXSR OSXMMEXCPT */
+#define EFER_START   0x500 /* LMA LME */
 #define RFLAGS_START 0x2
 #define RFLAGS_IOPL3 0x3000 /* the hypercall port, at CPL 3 */
 
@@ -141,4 +142,11 @@ int cpu_init(int kvm_fd, int vcpu_fd, const struct machine *m, unsigned cpu, uin
 	if (!err)
 		err = kvmio_set_regs(vcpu_fd, &regs);
 	return err;
+}
+
+bool cpu_was_reset(int vcpu_fd)
+{
+	struct kvm_sregs s;
+
+	return !kvmio_get_sregs(vcpu_fd, &s) && !(s.cr0 & CR0_PG);
 }

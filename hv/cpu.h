@@ -8,6 +8,7 @@
 #ifndef UMBRA_HV_CPU_H
 #define UMBRA_HV_CPU_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct machine;
@@ -22,5 +23,11 @@ int cpu_setup_tables(struct ram *ram, const struct machine *m);
 
 /* Give vCPU @cpu, still unused, its CPUID and registers. Return 0 or -errno. */
 int cpu_init(int kvm_fd, int vcpu_fd, const struct machine *m, unsigned cpu, uint64_t entry);
+
+/*
+ * Has KVM reset the vCPU? It does on AMD when a guest shuts down (shutdown_interception()), and the guest's registers
+ * are gone. umbra's guests never run without paging, a vCPU just reset always does.
+ */
+bool cpu_was_reset(int vcpu_fd);
 
 #endif /* UMBRA_HV_CPU_H */

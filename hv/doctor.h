@@ -57,4 +57,7 @@ void doctor_probe_host(struct doctor_report *r); /* hv/doctor_host.c */
  */
 int doctor_measure_cpl(int kvm, unsigned cpl, double *ns);
 
+/* Crash a guest in a VM of its own: does KVM still know where that was? Return 0, or -errno. */
+int doctor_probe_crash(int kvm, bool *knows);
+
 #endif /* UMBRA_HV_DOCTOR_H */

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* How fast a privilege level runs: some KVMs interpret CPL 0, a thousand times slower. */
+/*
+ * Guests of a few bytes: how fast a privilege level runs (some KVMs interpret CPL 0, a thousand times slower), and what
+ * is left of one that crashes.
+ */
 #include "hv/doctor.h"
 
 #include <errno.h>
@@ -24,6 +27,10 @@
 /* dec %ecx; jnz .-2; out %al, $0x10; jmp . */
 static const unsigned char loop_code[] = { 0xff, 0xc9, 0x75, 0xfc, 0xe6, 0x10, 0xeb, 0xfe };
 #define LOOP_INSTRUCTIONS 2
+
+/* ud2 */
+static const unsigned char crash_code[] = { 0x0f, 0x0b };
+#define CRASH_GPA (ABI_IMAGE_GPA + sizeof(loop_code))
 
 struct probe_vm {
 	char *ram;
@@ -55,6 +62,7 @@ static int probe_create(struct probe_vm *p, int kvm, unsigned cpl)
 		return -ENOMEM;
 	write_tables(p->ram);
 	memcpy(p->ram + ABI_IMAGE_GPA, loop_code, sizeof(loop_code));
+	memcpy(p->ram + CRASH_GPA, crash_code, sizeof(crash_code));
 
 	p->vm = err = kvmio_create_vm(kvm);
 	if (err < 0)
@@ -100,29 +108,35 @@ static double now_ns(void)
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-static int time_loops(struct probe_vm *p, uint64_t loops, double *ns)
+/* Run from @rip until an exit of kind @exit_reason. */
+static int run_from(struct probe_vm *p, uint64_t rip, uint64_t rcx, uint32_t exit_reason)
 {
 	struct kvm_regs regs;
-	double start;
 	int err;
 
 	err = kvmio_get_regs(p->vcpu, &regs);
 	if (err)
 		return err;
-	regs.rip = ABI_IMAGE_GPA;
-	regs.rcx = loops;
+	regs.rip = rip;
+	regs.rcx = rcx;
 	err = kvmio_set_regs(p->vcpu, &regs);
 	if (err)
 		return err;
-
-	start = now_ns();
 	do {
 		err = kvmio_run(p->vcpu);
 	} while (err == -EINTR || err == -EAGAIN);
-	*ns = now_ns() - start;
 	if (err)
 		return err;
-	return p->run->exit_reason == KVM_EXIT_IO ? 0 : -EPROTO;
+	return p->run->exit_reason == exit_reason ? 0 : -EPROTO;
+}
+
+static int time_loops(struct probe_vm *p, uint64_t loops, double *ns)
+{
+	double start = now_ns();
+	int err = run_from(p, ABI_IMAGE_GPA, loops, KVM_EXIT_IO);
+
+	*ns = now_ns() - start;
+	return err;
 }
 
 int doctor_measure_cpl(int kvm, unsigned cpl, double *ns)
@@ -145,6 +159,21 @@ int doctor_measure_cpl(int kvm, unsigned cpl, double *ns)
 	}
 	if (!err)
 		*ns = full > empty ? (full - empty) / (double)(loops * LOOP_INSTRUCTIONS) : 0;
+	probe_destroy(&p);
+	return err;
+}
+
+int doctor_probe_crash(int kvm, bool *knows)
+{
+	struct probe_vm p = { 0 };
+	int err;
+
+	err = probe_create(&p, kvm, 3);
+	if (err)
+		return err;
+	err = run_from(&p, CRASH_GPA, 0, KVM_EXIT_SHUTDOWN);
+	if (!err)
+		*knows = !cpu_was_reset(p.vcpu);
 	probe_destroy(&p);
 	return err;
 }

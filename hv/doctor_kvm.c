@@ -116,6 +116,23 @@ static void probe_cpl(struct doctor_report *r, int kvm)
 		doctor_add(r, "kvm.cpl0", DOCTOR_OK, NULL, "native: %.2f ns an instruction", cpl0);
 }
 
+static void probe_crash(struct doctor_report *r, int kvm)
+{
+	bool knows = false;
+	int err = doctor_probe_crash(kvm, &knows);
+
+	if (err)
+		doctor_add(r, "kvm.crash", DOCTOR_DEGRADED, "report it, with the kernel version",
+			   "a guest that crashes does not shut down: %s", strerror(-err));
+	else if (knows)
+		doctor_add(r, "kvm.crash", DOCTOR_OK, NULL,
+			   "keeps the registers of a guest that crashes");
+	else
+		doctor_add(r, "kvm.crash", DOCTOR_DEGRADED,
+			   "find crashes of a guest's code on a host with VMX",
+			   "resets a guest that crashes: where that was is lost");
+}
+
 void doctor_probe_kvm(struct doctor_report *r)
 {
 	char text[192];
@@ -136,5 +153,6 @@ void doctor_probe_kvm(struct doctor_report *r)
 	probe_flavour(r);
 	probe_caps(r, kvm);
 	probe_cpl(r, kvm);
+	probe_crash(r, kvm);
 	close(kvm);
 }

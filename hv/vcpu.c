@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "guest/abi.h"
+#include "hv/cpu.h"
 #include "hv/kvmio.h"
 #include "hv/ram.h"
 #include "hv/thread.h"
@@ -58,6 +59,11 @@ static void guest_stopped(struct vcpu *vcpu, const char *what)
 {
 	struct kvm_regs regs;
 
+	if (cpu_was_reset(vcpu->fd)) {
+		stop_because(vcpu->shared->stop, VM_GUEST_STOPPED, "guest",
+			     "vCPU %u: %s, at a rip that this host's KVM forgets", vcpu->id, what);
+		return;
+	}
 	if (kvmio_get_regs(vcpu->fd, &regs))
 		memset(&regs, 0, sizeof(regs));
 	stop_because(vcpu->shared->stop, VM_GUEST_STOPPED, "guest", "vCPU %u: %s, near rip 0x%llx",
