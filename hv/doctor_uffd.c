@@ -33,9 +33,8 @@ static const struct uffd_feature features[] = {
 	  "use Linux 5.7 or newer, with CONFIG_HAVE_ARCH_USERFAULTFD_WP" },
 	{ "uffd.wp-shmem", UFFD_FEATURE_WP_HUGETLBFS_SHMEM, DOCTOR_MISSING,
 	  "write protection of frames", "use Linux 5.19 or newer, with CONFIG_PTE_MARKER_UFFD_WP" },
-	{ "uffd.wp-unpopulated", UFFD_FEATURE_WP_UNPOPULATED, DOCTOR_DEGRADED,
-	  "protect pages before they exist",
-	  "use Linux 6.4 or newer; until then they are filled first" },
+	{ "uffd.wp-unpopulated", UFFD_FEATURE_WP_UNPOPULATED, DOCTOR_OK,
+	  "protect private pages before they exist: umbra has none", NULL },
 };
 
 /* Without UFFD_USER_MODE_ONLY: KVM touches guest memory from the kernel. */
