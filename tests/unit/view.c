@@ -130,6 +130,12 @@ static unsigned vmas(void)
 	return n;
 }
 
+/* Without it each kernel is what the tests named so make of this one. */
+static void need_continue_wp(void)
+{
+	skip_if(!v.uffd.has_continue_wp, "UFFDIO_CONTINUE cannot protect: Linux before 6.4");
+}
+
 UTEST(view, shows_nothing_before_it_is_let, .init = view_up, .fini = view_down)
 {
 	check_eq(vmas(), 1);
@@ -142,7 +148,8 @@ UTEST(view, shows_nothing_before_it_is_let, .init = view_up, .fini = view_down)
 	for (unsigned i = 0; i < PAGES; i++)
 		check_eq(frame_word(v.home + i), 1000 + i);
 	check_eq(view_foreign(v.view), 0);
-	check_eq(view_repoints(v.view), 0);
+	if (v.uffd.has_continue_wp)
+		check_eq(view_repoints(v.view), 0);
 	check_eq(view_pages(v.view), PAGES);
 }
 
@@ -176,6 +183,7 @@ static void check_rights(void)
 
 UTEST(view, keeps_rights, .init = view_up, .fini = view_down)
 {
+	need_continue_wp();
 	check_rights();
 	check_eq(view_repoints(v.view), 0);
 	check_eq(vmas(), 1);
@@ -244,6 +252,7 @@ UTEST(view, knows_its_gaps, .init = view_up, .fini = view_down)
 {
 	fn_t foreign = v.home + PAGES;
 
+	need_continue_wp();
 	check(!view_has_gap(v.view, 3, v.home + 3));
 	check(view_has_gap(v.view, 3, foreign));
 	check_eq(view_map(v.view, 3, 1, foreign, true), 0);
