@@ -121,11 +121,11 @@ static void check_run(const char *rule)
 
 static void fail_each_call(const struct fault *f)
 {
-	unsigned calls = count_calls(f), step;
+	unsigned calls = count_calls(f), step, later = test_slowness() > 1 ? 1 : 3;
 	char rule[128];
 
 	for (unsigned n = 1; n <= calls; n += step) {
-		step = n < most ? 1 : calls > n + 3 ? (calls - n) / 3 : 1;
+		step = n < most ? 1 : calls > n + later ? (calls - n) / later : 1;
 		make_rule(rule, sizeof(rule), f, n, "");
 		check_run(rule);
 		if (!f->for_good || n > most)
@@ -158,9 +158,9 @@ UTEST(fault, digest, .init = setup, .fini = fini)
 {
 	scratch_random("input", 70000);
 	snprintf(command, sizeof(command),
-		 "run %s --input %s --timeout 5 --set /umbra/image=%s/guest/guest.elf",
-		 scratch_dtb("digest"), scratch("input"), test_build_dir());
-	most = test_slowness() > 1 ? 2 : FIRST_CALLS;
+		 "run %s --input %s --timeout %u --set /umbra/image=%s/guest/guest.elf",
+		 scratch_dtb("digest"), scratch("input"), slowly(5000) / 1000, test_build_dir());
+	most = test_slowness() > 1 ? 1 : FIRST_CALLS;
 	umbra("%s", command);
 	umbra_ended(0);
 	snprintf(right, sizeof(right), "%.200s", umbra("%s", command)->out);
@@ -173,11 +173,11 @@ UTEST(fault, churn, .init = setup, .fini = fini)
 {
 	snprintf(
 		command, sizeof(command),
-		"run %s --timeout 5 --set /umbra/image=%s/guest/guest.elf --set /umbra/churn/enabled=1 "
+		"run %s --timeout %u --set /umbra/image=%s/guest/guest.elf --set /umbra/churn/enabled=1 "
 		"--set /umbra/churn/period-us=20 --set /work/reg=0x80000000,128K "
 		"--set /umbra/host/threads=1 "
 		"--set '/chosen/bootargs=workload=touch pattern=random op=mixed rounds=40'",
-		scratch_dtb("touch-2"), test_build_dir());
+		scratch_dtb("touch-2"), slowly(5000) / 1000, test_build_dir());
 	most = test_slowness() > 1 ? 1 : 3;
 	fail_all_calls();
 }

@@ -416,9 +416,9 @@ UTEST(run, long_trace_keeps_the_end, .init = setup, .fini = scratch_remove)
 {
 	char *trace;
 
-	umbra("run configs/counter.dts --trace %s --set /umbra/host/seconds=1 --set /umbra/host/threads=0 "
+	umbra("run configs/counter.dts --trace %s --set /umbra/host/seconds=%u --set /umbra/host/threads=0 "
 	      "--set /umbra/churn/ops=zap --set /umbra/churn/period-us=0 --set /chosen/bootargs=workload=idle",
-	      scratch("trace"));
+	      scratch("trace"), 1 + test_slowness() / 3);
 	umbra_ended(0);
 	umbra_said_err("older ones are gone");
 	trace = file_read(scratch("trace"), NULL);
