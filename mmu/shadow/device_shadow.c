@@ -88,6 +88,40 @@ static void device_wake(void *slot_backend, uint64_t page, uint64_t n)
 	(void)n;
 }
 
+/* Does the entry let more pass than the table? Of one that spans more than the block, what lies in the block. */
+static bool is_more(const struct device_entry *e, uint64_t page, const struct backend_page *allowed)
+{
+	return allowed->fn != e->fn + (page - e->page) || (e->writable && !allowed->writable);
+}
+
+static uint64_t device_compare(void *slot_backend, uint64_t page, uint64_t n,
+			       const struct backend_page *allowed,
+			       void (*wrong)(void *ctx, uint64_t page, const char *what), void *ctx)
+{
+	struct device_slot *ds = slot_backend;
+	struct device *dev = ds->dev;
+	uint64_t count = 0;
+
+	for (uint64_t i = 0; i < n; i++) {
+		uint64_t at = ds->gfn + page + i;
+		const struct device_entry *small = &dev->tlb[at % DEVICE_TLB_ENTRIES];
+		const struct device_large *large =
+			&dev->large[at / DEVICE_LARGE_PAGES % DEVICE_TLB_LARGE];
+		bool more;
+
+		lock_acquire(&dev->lock);
+		more = (small->fn != FN_NONE && small->page == at &&
+			is_more(small, at, &allowed[i])) ||
+		       (device_large_has(large, at) && is_more(&large->e, at, &allowed[i]));
+		lock_release(&dev->lock);
+		if (!more)
+			continue;
+		count++;
+		wrong(ctx, page + i, "TLB entry that the table does not allow");
+	}
+	return count;
+}
+
 static const struct backend_ops device_ops = {
 	.walks_table = true,
 	.slot_add = device_slot_add,
@@ -99,6 +133,7 @@ static const struct backend_ops device_ops = {
 	.zap = device_flush_pages,
 	.zap_all = device_flush_all,
 	.age = device_flush_pages,
+	.compare = device_compare,
 	.wake = device_wake,
 };
 

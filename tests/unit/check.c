@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "mmu/shadow/device.h"
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/rig.h"
 #include "tests/test.h"
@@ -225,6 +226,32 @@ UTEST(check, leaf_of_an_invalid_root)
 	rig_check(&r);
 	ept_reap(ept);
 	rig_check(&r);
+	rig_down(&r);
+}
+
+/* The primary allows the store, the table does not any more, and the flush was forgotten. */
+UTEST(check, tlb_entry_that_is_stale)
+{
+	struct device *dev;
+	struct shadow *sh;
+	uint64_t value = 1;
+
+	rig_up(&r, &(struct rig_opts){ .pages = 16, .no_slot = true });
+	check_eq(device_create(&dev, device_profile("kvm"), r.mm, r.hva, 16), 0);
+	sh = device_get_shadow(dev);
+	check_eq(device_write(dev, rig_hva(&r, 3), &value, sizeof(value)), 0);
+	check_eq(shadow_check(sh, NULL, NULL), 0);
+	rwlock_write_acquire(&sh->mmu_lock);
+	check_eq(ept_wrprotect(&sh->ept, rig_hva(&r, 3) >> PAGE_SHIFT,
+			       (rig_hva(&r, 3) >> PAGE_SHIFT) + 1, EPT_WP_LOG)
+			 .count,
+		 1);
+	rwlock_write_release(&sh->mmu_lock);
+	memset(&said, 0, sizeof(said));
+	check_eq(shadow_check(sh, listen, NULL), 1);
+	check_eq(said.gfn, rig_hva(&r, 3) >> PAGE_SHIFT);
+	check(strstr(said.what, "TLB entry"), "found: %s", said.what);
+	device_destroy(dev);
 	rig_down(&r);
 }
 
