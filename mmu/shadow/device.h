@@ -49,7 +49,7 @@ struct device_profile {
 	enum device_walk walk;
 	enum device_subscription subscription;
 	unsigned fault_around, max_level; /* of the shadow (struct shadow_opts) */
-	bool no_ad;	       /* of the shadow: the device sets no A and D */
+	bool no_ad;			  /* of the shadow: the device sets no A and D */
 	bool follows; /* a mirror takes up, read-only, the frame that change_pte tells (M2) */
 	bool pins; /* a mirror keeps a reference on each frame in it; A24: that excuses nothing */
 	bool atomic; /* never sleeps in a callback: refuses what is not blockable only while held (device_hold()) */

@@ -216,6 +216,35 @@ static void zero_split_store(struct cell *c)
 	zero_store(c);
 }
 
+/* ---- mremap(): the frame goes along ---- */
+
+static void touch_moved(struct cell *c)
+{
+	dev_store(c, P, 1);
+	dev_store(c, P + 1, 7);
+	if (c->r.pages > LARGE)
+		dev_store(c, P + LARGE, 7);
+}
+
+static void moved(struct cell *c, uint64_t from, uint64_t to, uint64_t n, uint64_t at)
+{
+	check_eq(hostmm_move(c->r.mm, hva(c, from), hva(c, from + n), hva(c, to)), 0);
+	must(c, dev_load(c, P) == 0, "the device reads what was moved away");
+	must(c, dev_load(c, at) == 1, "the device reads what was there before the move");
+	both_ways(c, P);
+	both_ways(c, at);
+}
+
+static void move_page(struct cell *c)
+{
+	moved(c, P, P + 1, 1, P + 1);
+}
+
+static void move_block(struct cell *c)
+{
+	moved(c, 0, LARGE, LARGE, P + LARGE);
+}
+
 /* ---- Pages that another device takes for itself ---- */
 
 static char other;
@@ -267,6 +296,8 @@ static const struct actor {
 	{ "protect-read", touch, protect_read, LATE | SMALL },
 	{ "protect-none", touch, protect_none, LATE | SMALL },
 	{ "truncate", touch, truncate_extend, LATE | SMALL },
+	{ "move", touch_moved, move_page, LATE | SMALL },
+	{ "move-2m", touch_moved, move_block, LATE | HUGE },
 	{ "to-private", touch, to_private, LATE | SMALL },
 	{ "exclusive", touch, exclusive, LATE | SMALL },
 	{ "collapse", touch_away, collapse, LATE | HUGE },
@@ -315,21 +346,15 @@ static const char *run_cell(const struct actor *a, const struct device_profile *
 	return c.wrong;
 }
 
-static void print_head(void)
-{
-	printf("%-16s", "");
-	for (unsigned i = 0; i < ACTORS; i++)
-		printf(" %s", actors[i].name);
-	printf("\n");
-}
-
 static void run_matrix(uint64_t pages)
 {
 	bool print = getenv("UMBRA_MATRIX");
 	unsigned unexpected = 0;
 
+	for (unsigned i = 0; print && i < ACTORS; i++)
+		printf("%*s%s", i ? 1 : 17, "", actors[i].name);
 	if (print)
-		print_head();
+		printf("\n");
 	for (const struct device_profile *p = device_profiles; p->name; p++) {
 		unsigned bad = (p->defers ? LATE : 0) |
 			       (p->part == DEVICE_PART_IGNORED && pages >= LARGE ? SMALL : 0);
