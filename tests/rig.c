@@ -101,6 +101,8 @@ static int hooked_map(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writa
 
 	atomic_fetch_add(&r->maps, 1);
 	call(r->before_map, r, page, n);
+	if (rc && r->map_half && n > 1)
+		window_ops.map(pane, page, n / 2, fn, writable);
 	if (!rc)
 		rc = window_ops.map(pane, page, n, fn, writable);
 	call(r->after_map, r, page, n);
@@ -109,12 +111,16 @@ static int hooked_map(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writa
 
 static int hooked_make_writable(void *pane, uint64_t page, uint64_t n)
 {
-	return window_ops.make_writable(pane, page, n);
+	int rc = the_rig->writable_error;
+
+	return rc ? rc : window_ops.make_writable(pane, page, n);
 }
 
 static int hooked_restore(void *pane, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
-	return window_ops.restore(pane, page, n, fn, writable);
+	int rc = the_rig->restore_error;
+
+	return rc ? rc : window_ops.restore(pane, page, n, fn, writable);
 }
 
 static void hooked_wrprotect(void *pane, uint64_t page, uint64_t n)
@@ -148,6 +154,13 @@ static uint64_t hooked_compare(void *pane, uint64_t page, uint64_t n,
 	return window_ops.compare(pane, page, n, allowed, wrong, ctx);
 }
 
+static void hooked_zap_all(void *ctx)
+{
+	struct rig *r = ctx;
+
+	window_ops.zap_all(r->window);
+}
+
 static void hooked_wake(void *pane, uint64_t page, uint64_t n)
 {
 	atomic_fetch_add(&the_rig->wakes, 1);
@@ -163,6 +176,7 @@ static const struct backend_ops hooked_ops = {
 	.restore = hooked_restore,
 	.wrprotect = hooked_wrprotect,
 	.zap = hooked_zap,
+	.zap_all = hooked_zap_all,
 	.age = hooked_age,
 	.compare = hooked_compare,
 	.wake = hooked_wake,
@@ -215,7 +229,10 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	struct window_opts window_opts = { .fault_threads = threads,
 					   .fatal = on_window_fatal,
 					   .fatal_ctx = r };
-	struct shadow_opts shadow_opts = { .fault_around = opts->around };
+	struct shadow_opts shadow_opts = { .fault_around = opts->around,
+					   .max_level = opts->max_level,
+					   .no_change_pte = opts->no_change_pte };
+	gfn_t gfn = opts->gfn ? opts->gfn : RIG_GFN;
 	struct memslot slot;
 	int rc;
 
@@ -240,9 +257,8 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	check_eq(window_create(&r->window, r->pool, &window_opts), 0);
 	check_eq(shadow_create(&r->shadow, r->mm, &hooked_ops, r, &shadow_opts), 0);
 	if (!opts->no_slot) {
-		check_eq(shadow_add_slot(r->shadow, 1, RIG_GFN, pages, r->hva, opts->slot_flags),
-			 0);
-		check(shadow_slot(r->shadow, RIG_GFN, &slot));
+		check_eq(shadow_add_slot(r->shadow, 1, gfn, pages, r->hva, opts->slot_flags), 0);
+		check(shadow_slot(r->shadow, gfn, &slot));
 		r->guest = window_base(&slot);
 	}
 	check_eq(window_start(r->window, r->shadow), 0);

@@ -45,7 +45,9 @@ struct rig_opts {
 	const struct pager_ops *pager;
 	void *pager_ctx;
 	bool canary;
-	unsigned around; /* struct shadow_opts */
+	unsigned around, max_level; /* struct shadow_opts */
+	bool no_change_pte;
+	uint64_t gfn; /* of slot 1; 0: RIG_GFN */
 	unsigned slot_flags;
 	unsigned threads;
 	bool no_slot;
@@ -75,6 +77,8 @@ struct rig {
 	void (*_Atomic before_age)(struct rig *r, uint64_t page, uint64_t n);
 	bool damaged;	      /* the test leaves something wrong behind: rig_down() does not look */
 	atomic_int map_error; /* not 0: map fails with this, without calling the window */
+	atomic_bool map_half; /* ... after it has mapped the first half of the pages */
+	atomic_int writable_error, restore_error; /* the same of make_writable, restore */
 	atomic_uint maps, zaps, ages, wakes;
 
 	/* What the window and the host mm complained of. */

@@ -12,7 +12,7 @@ static struct around_block to_check(const struct fault *f)
 
 	if (mutant(7))
 		b = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
-	if (mutant(33) && f->level > SPTE_LEVEL_4K)
+	if (mutant(34) && f->level > SPTE_LEVEL_4K)
 		b = (struct around_block){ .start = f->gfn,
 					   .end = f->gfn + spte_level_pages(f->level) };
 	return b;
@@ -40,7 +40,7 @@ static bool is_stale(struct shadow *sh, const struct fault *f)
 	if (mutant(41))
 		return false;
 	return is_invalidating(sh, b.start, b.end) || sync_load(&sh->invalidate_seq) != f->seq ||
-	       (f->root != ept_root(&sh->ept) && !mutant(143));
+	       (f->root != ept_root(&sh->ept) && !mutant(145));
 }
 
 static int lookup(struct shadow *sh, struct fault *f)

@@ -25,6 +25,7 @@
 	X(a21_migrate)          \
 	X(a21_mkclean)          \
 	X(a22_change_now)       \
+	X(a22_change_large)     \
 	X(a23_async_fork)       \
 	X(a23_async_merge)      \
 	X(a24_stale_but_alive)  \
@@ -44,6 +45,7 @@
 	X(a37_publish)          \
 	X(a38_insert)           \
 	X(m2_change_alone)      \
+	X(m3_large_install)     \
 	X(m5_table_life)        \
 	X(m5_writer_step)       \
 	X(m6_wide_snapshot)     \
@@ -57,6 +59,7 @@
 	X(m14_bracket_removal)  \
 	X(m14_fault_removal)    \
 	X(m14_roots)            \
+	X(m14_stale_root)       \
 	X(m15_flush_span)       \
 	X(m15_yield)            \
 	X(m15_age_log)          \
@@ -69,6 +72,7 @@
 	X(m17_mmio)             \
 	X(m17_read_only)        \
 	X(m17_slot_move)        \
+	X(m20_large_logging)    \
 	X(m21_flush_unlocked)   \
 	X(m22_move_flush)       \
 	X(pending_mutants)      \

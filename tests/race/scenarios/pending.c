@@ -4,13 +4,11 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M20 M23 M27 M28 M29",
+	.rows = "M23 M27 M28 M29",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
-		{ "M20", RACE_PENDING, 0,
-		  "A huge entry made writable while logging: needs 2M entries and dirty logging." },
 		{ "M23", RACE_PENDING, 0,
 		  "Shared page tables (hugetlb) taken apart without a flush: needs 2M entries and shared tables." },
 		{ "M27", RACE_PENDING, 0,
