@@ -72,7 +72,8 @@ int shadow_rig_up(struct shadow_rig *r, uint64_t pages, unsigned flags)
 {
 	const struct hostmm_opts host = { .fault_threads = 1 };
 	const struct window_opts window = { .fault_threads = 1 };
-	const struct shadow_opts opts = { .fault_around = SHADOW_AROUND_MAX };
+	const struct shadow_opts opts = { .fault_around = SHADOW_AROUND_MAX,
+					  .max_level = flags & SHADOW_RIG_LARGE ? 0 : 1 };
 	int rc;
 
 	memset(r, 0, sizeof(*r));

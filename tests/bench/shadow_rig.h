@@ -20,6 +20,7 @@ struct shadow_rig {
 
 #define SHADOW_RIG_WINDOW   1u
 #define SHADOW_RIG_POPULATE 2u /* the host has all pages; nothing is mapped */
+#define SHADOW_RIG_LARGE    4u /* leaves may be larger than 4K */
 
 /* 0 or -errno; undone by shadow_rig_down() either way. */
 int shadow_rig_up(struct shadow_rig *r, uint64_t pages, unsigned flags);
