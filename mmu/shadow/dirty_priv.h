@@ -63,6 +63,12 @@ void shadow_mark_dirty(struct shadow *sh, const struct memslot *slot, gfn_t gfn)
 void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t gfn,
 			    unsigned ring);
 
+/*
+ * dirty_is_followed - are stores to @slot followed page by page here? Then leaves are of 4K, and one is born with W (with D,
+ * where there are D bits) for a store to its page only. RCU section.
+ */
+bool dirty_is_followed(struct shadow *sh, const struct memslot *slot);
+
 /* shadow_mark_dirty_range - the VMM has written bytes [gpa, gpa + len) of @slot. As shadow_mark_dirty(). */
 void shadow_mark_dirty_range(struct shadow *sh, const struct memslot *slot, gpa_t gpa,
 			     uint64_t len);

@@ -10,6 +10,11 @@
 /* mmu_lock is given up after so many pages. */
 #define BATCH_PAGES (1UL << 14)
 
+bool dirty_is_followed(struct shadow *sh, const struct memslot *slot)
+{
+	return slot->dirty ? !slot->dirty->by_backend : dirty_is_owned(sh, slot->id);
+}
+
 bool dirty_some_slot_logs(struct shadow *sh)
 {
 	const struct memslot *slot = slots_first_id(&sh->slots, 0);

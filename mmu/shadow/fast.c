@@ -10,7 +10,7 @@
  * What the leaf should say for the fault to be over: its saved rights if it was access-tracked, and W if MW says that the
  * primary allows it. SPTE_NONE: only the primary can tell.
  */
-static uint64_t repaired(const struct fault *f, uint64_t spte)
+static uint64_t repaired(struct shadow *sh, const struct fault *f, uint64_t spte)
 {
 	uint64_t new = spte_is_access_tracked(spte) ? spte_restore_access(spte) : spte;
 
@@ -19,7 +19,7 @@ static uint64_t repaired(const struct fault *f, uint64_t spte)
 	if (!(new &SPTE_MMU_WRITABLE))
 		return SPTE_NONE;
 	/* Not all pages of it for the sake of one: install.c splits it (M20). */
-	if (f->level > SPTE_LEVEL_4K && !slot_allows_large(f->slot))
+	if (f->level > SPTE_LEVEL_4K && !slot_allows_large(sh, f->slot))
 		return SPTE_NONE;
 	return new | SPTE_WRITE;
 }
@@ -83,7 +83,7 @@ int fault_fast(struct shadow *sh, struct fault *f)
 		if (!spte_is_present(old))
 			return FAULT_GO_ON;
 		fault_set_leaf(f, level);
-		new = repaired(f, old);
+		new = repaired(sh, f, old);
 		if (new == SPTE_NONE)
 			return FAULT_GO_ON;
 		if (new == old)

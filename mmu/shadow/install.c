@@ -38,7 +38,7 @@ void fault_choose_level(struct shadow *sh, struct fault *f)
 {
 	f->level = SPTE_LEVEL_4K;
 	f->block = f->got;
-	if (f->alone || !slot_allows_large(f->slot))
+	if (f->alone || !slot_allows_large(sh, f->slot))
 		return;
 	for (int level = sh->max_level; level > SPTE_LEVEL_4K; level--)
 		if (has_room(sh, f, level) && is_huge(sh, f, level)) {
@@ -59,8 +59,7 @@ static uint64_t make_leaf(struct shadow *sh, const struct fault *f, gfn_t gfn,
 	bool writable = page->writable && !(f->slot->flags & MEMSLOT_READONLY);
 	uint64_t leaf = ept_make_leaf(&sh->ept, page->fn, writable, level);
 
-	if (!f->slot->dirty || f->slot->dirty->by_backend || (f->write && gfn == f->gfn) ||
-	    mutant(20))
+	if (!dirty_is_followed(sh, f->slot) || (f->write && gfn == f->gfn) || mutant(20))
 		return leaf;
 	leaf &= ~(dirty_by_d_bit(sh) ? SPTE_DIRTY : SPTE_WRITE);
 	return leaf;

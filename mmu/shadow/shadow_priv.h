@@ -82,12 +82,12 @@ void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn
 void shadow_remove_slots(struct shadow *sh);
 
 /*
- * May a leaf larger than 4K be installed under @slot, or made writable? Not while it logs dirty pages: a store to one page of
- * it would stand for all (M20).
+ * May a leaf larger than 4K be installed under @slot, or made writable? Not while stores are followed page by page: a store to
+ * one page of it would stand for all (M20). RCU section.
  */
-static inline bool slot_allows_large(const struct memslot *slot)
+static inline bool slot_allows_large(struct shadow *sh, const struct memslot *slot)
 {
-	return !(slot->flags & MEMSLOT_LOG_DIRTY) || mutant(20);
+	return !dirty_is_followed(sh, slot) || mutant(20);
 }
 
 /* The frame of @gfn under the leaf @spte of @level. */

@@ -250,7 +250,9 @@ UTEST(dirty_range, refuses_what_is_not_owned)
 	lock_release(&external);
 	touch(3, 2);
 	touch(4, 2);
+	lock_acquire(&external);
 	check_eq(booked, 3UL << 3);
+	lock_release(&external);
 	check_eq(shadow_fault(r.shadow, GFN + 9, true), -EIO);
 	check_eq(shadow_disown_slot(r.shadow, ID), 0);
 	check_eq(shadow_disown_slot(r.shadow, ID), -ENOENT);
