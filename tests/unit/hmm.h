@@ -15,6 +15,7 @@
 #include "mmu/host/hostmm_device.h"
 #include "mmu/shadow/device.h"
 #include "mmu/shadow/snapshot.h"
+#include "tests/rig.h"
 #include "tests/test.h"
 
 #define RO		 HOSTMM_PROT_READ
@@ -43,6 +44,7 @@ static inline void hmm_up(void)
 	int rc;
 
 	memset(&hmm, 0, sizeof(hmm));
+	(void)rig_now(); /* takes rig.c along, which starts a sanitizer's thread before the first test */
 	check_eq(pool_create(&hmm.pool, 12 * HMM_BUFFER_PAGES, true), 0);
 	rc = hostmm_create(&hmm.mm, hmm.pool, &opts);
 	if (rc == -EPERM || rc == -ENOSYS || rc == -EOPNOTSUPP) {
@@ -105,18 +107,32 @@ static inline hva_t hmm_page(uint64_t page)
 	return hmm.hva + (page << PAGE_SHIFT);
 }
 
+/* Loads and stores of the CPU: instructions, as in rig_load(). */
+static inline int hmm_get(const int *at)
+{
+	int value;
+
+	__asm__ volatile("movl (%1), %0" : "=r"(value) : "r"(at) : "memory");
+	return value;
+}
+
+static inline void hmm_set(int *at, int value)
+{
+	__asm__ volatile("movl %1, (%0)" : : "r"(at), "r"(value) : "memory");
+}
+
 /* ptr[i] = sign * i + add, for all of @npages. */
 static inline void hmm_fill(int *ptr, uint64_t npages, int sign, int add)
 {
 	for (uint64_t i = 0; i < npages * INTS_PER_PAGE; i++)
-		ptr[i] = sign * (int)i + add;
+		hmm_set(&ptr[i], sign * (int)i + add);
 }
 
 static inline void hmm_expect(const int *ptr, uint64_t npages, int sign, int add)
 {
 	for (uint64_t i = 0; i < npages * INTS_PER_PAGE; i++)
-		if (ptr[i] != sign * (int)i + add)
-			check_eq(ptr[i], sign * (int)i + add);
+		if (hmm_get(&ptr[i]) != sign * (int)i + add)
+			check_eq(hmm_get(&ptr[i]), sign * (int)i + add);
 }
 
 static inline void hmm_expect_zeros(const int *ptr, uint64_t npages)

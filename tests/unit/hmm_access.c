@@ -2,8 +2,6 @@
 /* hmm-tests: devices that load and store in memory of the host. */
 #include "tests/unit/hmm.h"
 
-#include "tests/rig.h"
-
 static int file_fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
 {
 	int *ptr = dst;
@@ -28,10 +26,10 @@ UTEST(hmm, anon_read, .init = hmm_up, .fini = hmm_down)
 
 	hmm_map(n, RW, NULL, 1);
 	for (uint64_t i = 2 * INTS_PER_PAGE; i < n * INTS_PER_PAGE; i++)
-		hmm.ptr[i] = (int)i;
+		hmm_set(&hmm.ptr[i], (int)i);
 	check_eq(hmm_protect(0, n, RO), 0);
 	check_eq(hostmm_map_zero(hmm.mm, hmm_page(1), hmm_page(2)), 0);
-	check_eq(hmm.ptr[INTS_PER_PAGE], 0);
+	check_eq(hmm_get(&hmm.ptr[INTS_PER_PAGE]), 0);
 	check_eq(hmm_read(hmm.dev[0], n), 0);
 	hmm_expect_zeros(hmm.mirror, 2);
 	for (uint64_t i = 2 * INTS_PER_PAGE; i < n * INTS_PER_PAGE; i++)

@@ -86,10 +86,10 @@ UTEST(hmm, migrate_mixed, .init = hmm_up, .fini = hmm_down)
 	check_eq(hmm_migrate(hmm.dev[1], 4, 3), -EINVAL);
 	check_eq(hmm_protect(2, 1, RO), 0);
 	check_eq(hostmm_map_zero(hmm.mm, hmm_page(2), hmm_page(3)), 0);
-	check_eq(hmm.ptr[2 * INTS_PER_PAGE], 0);
+	check_eq(hmm_get(&hmm.ptr[2 * INTS_PER_PAGE]), 0);
 	check_eq(hmm_protect(3, 3, RW), 0);
 	for (unsigned page = 3; page < 6; page++)
-		hmm.ptr[page * INTS_PER_PAGE] = 3;
+		hmm_set(&hmm.ptr[page * INTS_PER_PAGE], 3);
 	check_eq(hmm_protect(3, 1, RO), 0);
 	check_eq(hmm_migrate(hmm.dev[1], 2, 4), 0);
 	check_eq(hmm.mirror[2 * INTS_PER_PAGE], 0);
@@ -131,7 +131,7 @@ UTEST(hmm, migrate_anon_huge_zero, .init = hmm_up, .fini = hmm_down)
 {
 	hmm_map(HMM_LARGE_PAGES, RO, NULL, 1);
 	check_eq(hostmm_map_zero(hmm.mm, hmm.hva, hmm_page(HMM_LARGE_PAGES)), 0);
-	check_eq(hmm.ptr[0], 0);
+	check_eq(hmm_get(&hmm.ptr[0]), 0);
 	migrate_all(HMM_LARGE_PAGES);
 	hmm_expect_zeros(hmm.mirror, HMM_LARGE_PAGES);
 	hmm_expect_zeros(hmm.ptr, HMM_LARGE_PAGES);

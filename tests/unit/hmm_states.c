@@ -33,9 +33,9 @@ UTEST(hmm, snapshot, .init = hmm_up, .fini = hmm_down)
 	check_eq(hostmm_truncate(hmm.mm, hmm.hva, 7), 0);
 	check_eq(hostmm_map_zero(hmm.mm, hmm_page(2), hmm_page(3)), 0);
 	check_eq(hmm_protect(0, 3, RO), 0);
-	hmm.ptr[3 * INTS_PER_PAGE] = 3;
+	hmm_set(&hmm.ptr[3 * INTS_PER_PAGE], 3);
 	check_eq(hmm_protect(3, 1, RO), 0);
-	hmm.ptr[4 * INTS_PER_PAGE] = 3;
+	hmm_set(&hmm.ptr[4 * INTS_PER_PAGE], 3);
 	check_eq(hmm_migrate(hmm.dev[0], 5, 1), 0);
 	check_eq(hmm_migrate(hmm.dev[1], 6, 1), 0);
 	check_eq(hmm_protect(0, 1, 0), 0);
@@ -100,7 +100,7 @@ static void map_exclusive(uint64_t n)
 static void increment(int *ptr, uint64_t n)
 {
 	for (uint64_t i = 0; i < n * INTS_PER_PAGE; i++)
-		ptr[i]++;
+		hmm_set(&ptr[i], hmm_get(&ptr[i]) + 1);
 }
 
 UTEST(hmm, exclusive, .init = hmm_up, .fini = hmm_down)
@@ -213,12 +213,13 @@ UTEST(hmm, too_many_owners, .init = hmm_up, .fini = hmm_down)
 	for (unsigned i = 0; i < 63; i++) {
 		check_eq(hostmm_migrate_to_device(hmm.mm, hmm.hva, hmm_page(1), &owner[i], &moved),
 			 0);
-		check_eq(hmm.ptr[0]++, (int)i);
+		check_eq(hmm_get(hmm.ptr), (int)i);
+		hmm_set(hmm.ptr, (int)i + 1);
 	}
 	check_eq(hostmm_migrate_to_device(hmm.mm, hmm.hva, hmm_page(1), &owner[63], &moved),
 		 -EUSERS);
 	check_eq(hostmm_make_exclusive(hmm.mm, hmm.hva, hmm_page(1), &owner[63], &moved), -EUSERS);
-	check_eq(hmm.ptr[0], 63);
+	check_eq(hmm_get(&hmm.ptr[0]), 63);
 }
 
 /* No frame left in the middle: what has moved has moved, the rest is where it was, contents are whole. */

@@ -71,7 +71,7 @@ UTEST(move, pages_go_with_their_frames, .init = up, .fini = down)
 
 		check(hostmm_peek(r.mm, other + (page << PAGE_SHIFT), &found));
 		check_eq(found.fn, frame[page]);
-		check_eq(*(uint64_t *)(other + (page << PAGE_SHIFT)), page + 1);
+		check_eq(rig_load((_Atomic uint64_t *)(other + (page << PAGE_SHIFT))), page + 1);
 	}
 	check_eq(word_at(r.mm, other + (7 << PAGE_SHIFT)), 0);
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 0);
