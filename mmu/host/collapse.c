@@ -103,7 +103,7 @@ static int take_homes(struct region *r, uint64_t page, uint64_t end, bool writab
  */
 static void gather(struct region *r, uint64_t page, uint64_t end, bool writable)
 {
-	fn_t old[HOSTMM_LARGE];
+	fn_t old[HOSTMM_LARGE] = { 0 };
 
 	hpte_hide(r, page, end);
 	hpte_tell_tlbs(r, page, end);

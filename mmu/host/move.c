@@ -56,7 +56,7 @@ static void give_page(struct region *r, uint64_t page, const struct moving *movi
 static void move_pages(struct region *from, uint64_t page, uint64_t last, struct region *to,
 		       uint64_t at)
 {
-	struct moving moving[CHUNK_PAGES];
+	struct moving moving[CHUNK_PAGES] = { 0 };
 	struct mmu_notifier_range range;
 
 	bracket_start(&range, from, page, last, MMU_NOTIFY_UNMAP);

@@ -121,18 +121,25 @@ static inline void hmm_set(int *at, int value)
 	__asm__ volatile("movl %1, (%0)" : : "r"(at), "r"(value) : "memory");
 }
 
+static inline int hmm_value(uint64_t i, int sign, int add)
+{
+	int n = (int)i;
+
+	return sign * n + add;
+}
+
 /* ptr[i] = sign * i + add, for all of @npages. */
 static inline void hmm_fill(int *ptr, uint64_t npages, int sign, int add)
 {
 	for (uint64_t i = 0; i < npages * INTS_PER_PAGE; i++)
-		hmm_set(&ptr[i], sign * (int)i + add);
+		hmm_set(&ptr[i], hmm_value(i, sign, add));
 }
 
 static inline void hmm_expect(const int *ptr, uint64_t npages, int sign, int add)
 {
 	for (uint64_t i = 0; i < npages * INTS_PER_PAGE; i++)
-		if (hmm_get(&ptr[i]) != sign * (int)i + add)
-			check_eq(hmm_get(&ptr[i]), sign * (int)i + add);
+		if (hmm_get(&ptr[i]) != hmm_value(i, sign, add))
+			check_eq(hmm_get(&ptr[i]), hmm_value(i, sign, add));
 }
 
 static inline void hmm_expect_zeros(const int *ptr, uint64_t npages)
