@@ -33,7 +33,7 @@
  * hostmm_fork - a child of @mm: the same regions at other addresses (hostmm_fork_hva()), with rights, pager and
  * contents as they are now, and home frames of its own. Present frames are shared; whoever stores first gets a copy.
  * Per region that may be written, the parent's entries lose W inside one PROTECTION_PAGE bracket. Pages that are absent
- * come from the pager in each mm by itself.
+ * come from the pager in each mm by itself. Pages that devices have come back first (hostmm_device.h).
  * Takes @mm's mmap_lock for writing. 0; -ENOSPC without room for home frames; what hostmm_create() and hostmm_map()
  * return. After an error nothing has changed but that some stores fault. Children may be forked and outlive @mm.
  * Kernel: dup_mmap().

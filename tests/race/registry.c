@@ -24,6 +24,7 @@
 	X(a20_after_clear)      \
 	X(a21_migrate)          \
 	X(a21_mkclean)          \
+	X(a21_private)          \
 	X(a22_change_now)       \
 	X(a22_change_large)     \
 	X(a23_async_fork)       \

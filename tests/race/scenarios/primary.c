@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Operations of the primary on whole ranges: collapse (A27), truncate and extend (A28), move (M22). */
+/* Operations of the primary on whole ranges: collapse (A27), truncate and extend (A28), move (M22), devices' pages (A21). */
+#include "mmu/host/hostmm_device.h"
 #include "tests/race/scenario.h"
 #include "tests/race/scenarios/linter.h"
 #include "tests/race/world.h"
@@ -248,5 +249,77 @@ const struct race_scenario m22_move_flush = {
 		.finish = move_finish,
 		.threads = 2,
 		.thread = { { "CPU 0: mremap", move }, { "CPU 1: discard, device", discard_and_look } },
+	},
+};
+
+/* ---- A21: a page in a device's memory ---- */
+
+static void private_setup(void *ctx)
+{
+	(void)ctx;
+	world_setup(1,
+		    race_variant_is("async")   ? "xpmem-async"
+		    : race_variant_is("tlb")   ? "ats-4k"
+		    : race_variant_is("xpmem") ? "xpmem"
+					       : "hmm",
+		    NULL);
+	if (race_variant_is("exclusive")
+		    ? hostmm_make_exclusive(world.mm, world_page(0), world_page(1), world.device[0],
+					    NULL)
+		    : hostmm_migrate_to_device(world.mm, world_page(0), world_page(1),
+					       world.device[0], NULL))
+		explore_fail("the page does not go");
+	device_store(0, "device, which has the page for itself,", 0, 1);
+}
+
+/* Brings it back; then the CPU has it for itself, until the device asks. */
+static void touch(void *ctx)
+{
+	struct gup_page page;
+
+	(void)ctx;
+	explore_say("CPU begins to load from page 0");
+	host_load("CPU", 0);
+	if (!hostmm_peek(world.mm, world_page(0), &page))
+		explore_fail("the page is not the CPU's");
+}
+
+static void private_store(void *ctx)
+{
+	(void)ctx;
+	device_store(0, "device", 0, 2);
+}
+
+static void private_finish(void *ctx)
+{
+	(void)ctx;
+	if (host_load("CPU, at the end,", 0) != 2)
+		explore_fail(
+			"the device's store of 2 is lost: it went to memory of its own that is given up");
+	if (race_variant_is("async"))
+		world_finish_unchecked();
+	else
+		world_finish();
+}
+
+const struct race_scenario a21_private = {
+	.name = "a21-private",
+	.rows = "A21 A24",
+	.title = "A page comes back from a device's own memory",
+	.question = "A device has moved a page to memory of its own, and stores to it. The CPU touches the page, so it is copied "
+		    "back. When must the device have let go?",
+	.lesson = "The device stored to its own memory after that had been copied.",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "Before the copy, in a MIGRATE bracket that the owner hears like all (hmm)." },
+		{ "xpmem", RACE_PASS, 0, "The same (xpmem)." },
+		{ "tlb", RACE_PASS, 0, "The TLB is flushed before the copy, and once more before the page is set (ats-4k)." },
+		{ "exclusive", RACE_PASS, 0, "The page has stayed where it is, for the device alone: nothing is copied (hmm)." },
+		{ "async", RACE_VIOLATION, 0, "The device lets go later (xpmem-async)." },
+	},
+	.program = {
+		.setup = private_setup,
+		.finish = private_finish,
+		.threads = 2,
+		.thread = { { "CPU", touch }, { "device", private_store } },
 	},
 };
