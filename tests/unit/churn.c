@@ -56,7 +56,7 @@ static void other_handler(int signal, siginfo_t *info, void *context)
 /* Load at @at as a host thread does. True: the thread is told that it lost its memory. */
 static bool is_lost(struct churn_thread *self, const char *at)
 {
-	struct sigaction sa = { .sa_sigaction = on_segv, .sa_flags = SA_SIGINFO }, saved;
+	struct sigaction sa = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO }, saved;
 	volatile bool lost = false;
 
 	old_segv = (struct sigaction){ .sa_sigaction = other_handler, .sa_flags = SA_SIGINFO };
