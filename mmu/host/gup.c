@@ -10,8 +10,19 @@
 /* Who asks, and for what. */
 struct gup {
 	unsigned owner; /* hostmm_owner() */
+	bool fill;	/* HOSTMM_GUP_FILL */
 	uint64_t ahead_end;
 };
+
+/* Bring in what is absent of [page, end), best effort: what fails here fails for good when it is asked for. */
+static void fill_absent(struct region *r, uint64_t page, uint64_t end)
+{
+	uint64_t hpte;
+
+	for (; page < end; page++)
+		if (!hpte_read(r, page) && hpte_get(r, page, end, false, &hpte))
+			return;
+}
 
 static bool is_owned(uint64_t hpte, unsigned owner)
 {
@@ -37,6 +48,9 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 	int rc = 0;
 
 	lock_acquire(&chunk->lock);
+	/* First, since it drops the lock: the page that must be there is to be there at the end. */
+	if (gup->fill)
+		fill_absent(r, page, end);
 	if (page <= must && must < end)
 		rc = is_owned(hpte_read(r, must), gup->owner)
 			     ? own_get(r, must, write)
@@ -65,7 +79,7 @@ int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t
 int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n, uint64_t must,
 		     uint64_t ahead, bool write, struct gup_page *out)
 {
-	struct gup gup = { .owner = hostmm_owner(mm, owner) };
+	struct gup gup = { .owner = hostmm_owner(mm, owner), .fill = ahead == HOSTMM_GUP_FILL };
 	struct region *r;
 	int rc = 0;
 
@@ -78,7 +92,7 @@ int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n
 	} else {
 		uint64_t first = region_page(r, hva), last = min_u64(first + n, region_pages(r));
 
-		gup.ahead_end = min_u64(first + must + 1 + ahead, last);
+		gup.ahead_end = min_u64(first + must + 1 + (gup.fill ? 0 : ahead), last);
 		for (uint64_t page = first, end; !rc && page < last; page = end) {
 			end = chunk_end(page, last);
 			/* Read-ahead goes on chunk by chunk, best effort beyond the one with the page that must be. */

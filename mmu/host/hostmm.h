@@ -160,12 +160,14 @@ struct gup_page {
 /*
  * hostmm_gup - get_user_pages: the frames of @n pages from @hva on (page aligned), with a reference each.
  * The page at @hva + (@must << PAGE_SHIFT) is brought in if absent, and made writable if @write; so are absent pages
- * up to @ahead pages after it. Others are reported only if present. Pages beyond the region are FN_NONE.
+ * up to @ahead pages after it, or all @n if that is HOSTMM_GUP_FILL. Others are reported only if present. Pages beyond
+ * the region are FN_NONE.
  * If a device has the page that must be, it is brought back first (hostmm_device.h); others stay there.
  * May sleep (page-in). What it returns is a snapshot: the caller retries by sequence before it installs
  * (rows A19, A32), and drops the references with hostmm_put_pages().
  * 0; -EFAULT: no such page or no right to it; the pager's errno; -ENOMEM/-ENOSPC.
  */
+#define HOSTMM_GUP_FILL UINT64_MAX
 int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
 	       struct gup_page *out);
 void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t n);

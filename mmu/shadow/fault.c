@@ -43,6 +43,22 @@ static bool is_stale(struct shadow *sh, const struct fault *f)
 	       (f->root != ept_root(&sh->ept) && !mutant(145));
 }
 
+/*
+ * A guest that has touched a quarter of a block one by one is likely to want the rest. At worst, memory in reach is
+ * four times what was touched, and only in blocks of that kind.
+ */
+#define DENSE_SHARE 4u
+
+static bool is_dense(struct shadow *sh, const struct around_block *block)
+{
+	uint64_t leaves = 0;
+	int level;
+
+	for (gfn_t gfn = block->start; gfn < block->end; gfn++)
+		leaves += spte_is_present(ept_peek(&sh->ept, gfn, &level));
+	return leaves * DENSE_SHARE >= block->end - block->start;
+}
+
 static int lookup(struct shadow *sh, struct fault *f)
 {
 	hva_t hva;
@@ -51,6 +67,8 @@ static int lookup(struct shadow *sh, struct fault *f)
 	f->got = (struct around_block){ .start = f->gfn, .end = f->gfn + 1 };
 	if (!f->alone)
 		f->got = around_block(&sh->around, f->gfn, f->slot->gfn, memslot_end(f->slot));
+	if (!f->alone && !sh->around.fixed && !f->got.ahead && is_dense(sh, &f->got))
+		f->got.ahead = HOSTMM_GUP_FILL;
 	hva = f->slot->hva + ((f->got.start - f->slot->gfn) << PAGE_SHIFT);
 	return hostmm_gup(sh->mm, hva, f->got.end - f->got.start, f->gfn - f->got.start,
 			  f->got.ahead, f->write, f->page);
