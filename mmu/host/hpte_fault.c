@@ -5,8 +5,12 @@
 #include "mmu/base/trace.h"
 #include "mmu/host/hpte.h"
 
-/* A fault in the host view shows this many present pages around it: one wake-up for all. */
+/*
+ * A fault in the host view shows present pages behind it, too: to the end of this many aligned ones if the page before it
+ * is shown, as when somebody goes through memory, else few, since each costs a tenth of a fault.
+ */
 #define SHOW_AROUND 16UL
+#define SHOW_FEW    4UL
 
 static int fill_frames(struct region *r, uint64_t page, fn_t fn, uint64_t n)
 {
@@ -129,9 +133,18 @@ static bool extends_run(struct region *r, uint64_t page, uint64_t prev)
 	return avoid_gap(r, page) && !((hpte_read(r, page) ^ prev) & HPTE_WRITE);
 }
 
+static uint64_t show_end(struct region *r, uint64_t page)
+{
+	/* The page before a chunk has another lock. */
+	bool in_order = page % CHUNK_PAGES && (hpte_read(r, page - 1) & HPTE_VIEW);
+	uint64_t around = in_order ? SHOW_AROUND : SHOW_FEW;
+
+	return min_u64((page / around + 1) * around, region_pages(r));
+}
+
 int hpte_show(struct region *r, uint64_t page)
 {
-	uint64_t limit = min_u64((page / SHOW_AROUND + 1) * SHOW_AROUND, region_pages(r));
+	uint64_t limit = show_end(r, page);
 	uint64_t n = 1, entry;
 	int rc = 0;
 

@@ -42,6 +42,7 @@ extern const struct bench_group bench_demand;
 extern const struct bench_group bench_notify;
 extern const struct bench_group bench_shadow;
 extern const struct bench_group bench_size;
+extern const struct bench_group bench_source;
 
 /* Measure one case and print its row, unless the user asked for others only. 0 or -errno. */
 int bench_run(struct bench *b, const struct bench_case *c);

@@ -15,6 +15,7 @@ static const struct bench_group *const groups[] = {
 	&bench_notify,
 	&bench_shadow,
 	&bench_size,
+	&bench_source,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
