@@ -63,17 +63,22 @@ LIB_OBJ   := $(call objects,mmu/*/*.c)
 HV_OBJ    := $(call objects,hv/*.c)
 GUEST_OBJ := $(call objects,guest/*.c guest/*.S)
 BENCH_OBJ := $(call objects,tests/bench/*.c)
+STRESS_OBJ := $(call objects,tests/stress/*.c)
 FAKE_OBJ  := $(call objects,tests/unit/fake_*.c)
 TEST_OBJ  := $(filter-out $(FAKE_OBJ),$(call objects,tests/unit/*.c tests/kvm/*.c))
 AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)
-OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
+OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(STRESS_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
 # The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
 RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/host/trap.c mmu/shadow/window.c mmu/shadow/window_check.c,\
 	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
 RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
 RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
+
+# The stress with a library whose rules can be broken. What has no switch in it is as it is.
+MUTANT_SRC := $(wildcard mmu/*/*.c) tests/stress/mutant.c
+MUTANT_OBJ := $(MUTANT_SRC:%.c=$(B)/mutants/%.o)
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
@@ -85,6 +90,8 @@ SO    := $(B)/libumbra.so.$(VERSION)
 UMBRA := $(B)/umbra
 GUEST := $(B)/guest/guest.elf
 BENCH := $(if $(BENCH_OBJ),$(B)/umbra-bench)
+STRESS  := $(B)/umbra-stress
+MUTANTS := $(B)/umbra-stress-mutants
 SHIM  := $(if $(SHIM_OBJ),$(B)/tests/libinject.so)
 TESTS := $(TEST_OBJ:.o=)
 
@@ -99,11 +106,11 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all run bench race test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
+.PHONY: all run bench race stress stress-mutants test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
 	check-stress check-qemu install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
 	lint-requirements lint-races lint-free lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
 
-all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(RACE)
+all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(STRESS) $(RACE)
 
 # ---- Compile and link ------------------------------------------------------------------------------------
 
@@ -115,6 +122,10 @@ $(OBJ): $(B)/%.o: %.c $(B)/.flags | deps
 $(RACE_OBJ): $(B)/race/%.o: %.c $(B)/.flags | deps
 	@mkdir -p $(@D); $(call say,RACE,$<)
 	$(Q)$(COMPILE) -DUMBRA_EXPLORER -MMD -MP -c -o $@ $<
+
+$(MUTANT_OBJ): $(B)/mutants/%.o: %.c $(B)/.flags | deps
+	@mkdir -p $(@D); $(call say,MUTANT,$<)
+	$(Q)$(COMPILE) -DUMBRA_MUTANTS -MMD -MP -c -o $@ $<
 
 $(GUEST_OBJ): $(B)/.flags | deps
 $(B)/guest/%.o: guest/%.c
@@ -138,9 +149,11 @@ $(B)/%.a:
 
 $(UMBRA): $(B)/hv/main.o $(B)/libhv.a $(LIB)
 $(BENCH): $(BENCH_OBJ) $(B)/libhv.a $(LIB)
+$(STRESS): $(STRESS_OBJ) $(B)/tests/libaid.a $(B)/libhv.a $(LIB)
+$(MUTANTS): $(filter-out %/mutant.o,$(STRESS_OBJ)) $(MUTANT_OBJ) $(B)/tests/libaid.a $(B)/libhv.a
 $(TESTS): %: %.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
 $(TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
-$(UMBRA) $(BENCH) $(TESTS):
+$(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
@@ -172,7 +185,7 @@ $(B)/.flags: FORCE
 	@mkdir -p $(@D); echo '$(subst ','\'',$(COMPILE) $(LDFLAGS) $(GUEST_FLAGS) $(value GUEST_REGS) $(GUEST_LINK))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
--include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(RACE_OBJ:.o=.d)
+-include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(RACE_OBJ:.o=.d) $(MUTANT_OBJ:.o=.d)
 
 # ---- Packages: look first, call apt-get only for what is missing -----------------------------------------
 
@@ -212,6 +225,14 @@ bench: $(BENCH) $(GUEST)
 race: $(RACE)
 	@$(RACE) selftest
 	@$(RACE) all $(ARGS)
+
+# Every scenario, a minute in all.
+stress: $(STRESS) $(GUEST)
+	@$(AS_ROOT) $(STRESS) all --seconds 60 $(ARGS)
+
+# For each rule of the library: which oracle notices that it is broken, and after how long.
+stress-mutants: $(MUTANTS) $(GUEST) $(RACE)
+	@$(AS_ROOT) tests/stress-mutants $(B) $(ARGS)
 
 test: all $(TESTS) $(SHIM)
 	@$(AS_ROOT) tests/run.sh $(TESTS) $(MODES)
@@ -359,5 +380,7 @@ help:
 	'  check-qemu     on ordinary KVMs: two kernels under an emulator, nested and shadow paging; SHORT=1' \
 	'  lint           includes, requirements, races.md, free switches, format, headers, .dts, man page, cppcheck, clang-tidy' \
 	'  bench          every measurement; ARGS="demand --json" chooses' \
+	'  stress         a guest, devices and host threads on memory that changes: a minute; ARGS="--source mprotect"' \
+	'  stress-mutants which oracle of the stress notices that a rule of the library is broken' \
 	'  race           every scenario of the race explorer under every schedule, and its self-test' \
 	'  install, uninstall, clean'

@@ -90,11 +90,15 @@ _Static_assert(offsetof(struct hc_page, desc) == 64, "layout of struct hc_page")
  * point of the workload. It answers 0 unless said otherwise.
  */
 enum hc_phase {
-	PHASE_READY = 1, /* about to start the workload */
-	PHASE_BEGIN,	 /* payload: round; a timed stretch of memory accesses starts */
-	PHASE_END,	 /* payload: round, pages touched in it, wrong values seen in it */
-	PHASE_STAMPED,	 /* payload: round; every page holds this round's values, checked next */
-	PHASE_COUNTER,	 /* payload: increments this vCPU did in all */
+	PHASE_READY = 1,    /* about to start the workload */
+	PHASE_BEGIN,	    /* payload: round; a timed stretch of memory accesses starts */
+	PHASE_END,	    /* payload: round, pages touched in it, wrong values seen in it */
+	PHASE_STAMPED,	    /* payload: round; every page holds this round's values, checked next */
+	PHASE_COUNTER,	    /* payload: increments this vCPU did in all */
+	PHASE_STRESS_STEPS, /* payload: 0, increments, operations, so far */
+	PHASE_STRESS_PAUSE, /* payload: board.pause as found, increments, operations; answers 1: load only */
+	PHASE_STRESS_WRONG, /* payload: enum play_oracle << 32 | page, what was found, what had to be */
+	PHASE_LAST = PHASE_STRESS_WRONG,
 };
 
 /*
@@ -110,8 +114,11 @@ struct board {
 	uint64_t work_pages;	 /* entries of floor[] */
 	uint64_t discards_begun; /* added to before the first page of a discard is dropped */
 	uint64_t discards_ended; /* added to after the last page of a discard is dropped */
-	uint64_t reserved[4];
-	uint32_t floor[]; /* per page of work: version that a load starting now must see at least */
+	uint64_t
+		pause; /* has changed: PHASE_STRESS_PAUSE before the next access to work (stress) */
+	uint64_t reserved[3];
+	uint32_t floor
+		[]; /* per page of work: version that a load starting now must see at least; stress: its writer's */
 };
 
 _Static_assert(sizeof(struct board) == 64, "floor[] starts on a cache line of its own");

@@ -25,6 +25,10 @@
 	W(counter, "atomic increments shared with host threads; the host checks the sum")                   \
 	K(counter, "pages", "N", "all", "the first N pages of /work only")                                  \
 	K(counter, "increments", "N", "until stop", "increments of each vCPU")                              \
+	W(stress, "a part of build/umbra-stress, which drives it")                                          \
+	K(stress, "players", "N", "vCPUs", "of whom the vCPUs are the first")                               \
+	K(stress, "keep", "N", "half", "pages of /work that are not twins")                                 \
+	K(stress, "seed", "N", "1", "of the choices")                                                       \
 	W(idle, "sleep in the host")                                                                        \
 	K(idle, "seconds", "N", "until stop", "how long")                                                   \
 	W(bad, "misbehave, to test the host")                                                               \

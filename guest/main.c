@@ -13,7 +13,7 @@ int guest_main(const void *dt, unsigned cpu);
 
 static const struct workload *const workloads[] = {
 	&workload_hello,   &workload_digest, &workload_touch, &workload_verify,
-	&workload_counter, &workload_idle,   &workload_bad,
+	&workload_counter, &workload_stress, &workload_idle,  &workload_bad,
 };
 
 static const struct workload *find_workload(const char *args)

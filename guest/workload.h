@@ -28,6 +28,7 @@ extern const struct workload workload_digest;
 extern const struct workload workload_touch;
 extern const struct workload workload_verify;
 extern const struct workload workload_counter;
+extern const struct workload workload_stress;
 extern const struct workload workload_idle;
 extern const struct workload workload_bad;
 

@@ -110,7 +110,7 @@ static int do_phase(struct call *call, struct answer *answer)
 	uint64_t ret = 0;
 	int err;
 
-	if (args[0] < PHASE_READY || args[0] > PHASE_COUNTER) {
+	if (args[0] < PHASE_READY || args[0] > PHASE_LAST) {
 		answer->status = -HC_EINVAL;
 		return 0;
 	}

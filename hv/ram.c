@@ -132,7 +132,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 		.dirty_ctx = ram,
 	};
 	struct shadow_opts shadow = { .fault_around = m->fault_around };
-	uint64_t frames = SPARE_FRAMES;
+	uint64_t frames = SPARE_FRAMES + ram->opts.spare_frames;
 	char name[THREAD_NAME_SIZE];
 	struct window *created;
 	int err;
@@ -267,6 +267,11 @@ void *ram_host_view(struct ram *ram, enum ram_region region)
 	const struct region_map *r = &ram->region[region];
 
 	return r->npages ? (void *)(uintptr_t)r->hva : NULL;
+}
+
+void ram_get_parts(struct ram *ram, struct ram_parts *parts)
+{
+	*parts = (struct ram_parts){ .mm = ram->mm, .shadow = ram->shadow };
 }
 
 static hva_t page_hva(const struct ram *ram, enum ram_region region, uint64_t page)

@@ -14,8 +14,10 @@
 
 #include "hv/why.h"
 
+struct hostmm;
 struct machine;
 struct ram;
+struct shadow;
 
 enum ram_region { RAM_MEMORY, RAM_INPUT, RAM_WORK, RAM_BOARD, RAM_REGIONS };
 
@@ -45,6 +47,8 @@ struct ram_opts {
 	 */
 	void (*failed)(void *ctx, const struct ram_failure *failure);
 	void *failed_ctx;
+	uint64_t
+		spare_frames; /* in the pool, beside what the machine's regions and their churn need */
 	/*
 	 * optional, both or none. KVM's own dirty log of the slot of @region: begin or end; set the bits of the pages that
 	 * the guest has stored to since the last call. 0 or -errno. Called from ram_dirty_log() and ram_get_dirty_log().
@@ -91,6 +95,16 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len);
 
 /* ram_host_view - where host threads load and store the region's pages; NULL: no such region. */
 void *ram_host_view(struct ram *ram, enum ram_region region);
+
+/*
+ * ram_get_parts - the primary and the secondary, for a program that works on guest memory with the library itself, beside
+ * the running guest. What it makes of them it takes back before ram_destroy().
+ */
+struct ram_parts {
+	struct hostmm *mm;
+	struct shadow *shadow; /* the region's slot has its number */
+};
+void ram_get_parts(struct ram *ram, struct ram_parts *parts);
 
 /* Changes of pages [page, page + n) of a region by the host, under the running guest. 0 or -errno. */
 int ram_discard(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n);

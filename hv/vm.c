@@ -110,6 +110,8 @@ static int execute(struct vm *vm)
 	stop_orderly(&vm->finish); /* before the joins: a vCPU may sleep in HC_WAIT */
 	vcpu_join_all(vm->vcpu, vm->nvcpus);
 	churn_join(vm->churn);
+	if (vm->opts->ended)
+		vm->opts->ended(vm->opts->phase_ctx, vm->ram);
 	return vm_conclude(vm, trace_now() - start);
 }
 

@@ -36,6 +36,12 @@ struct vm_opts {
 	int (*phase)(void *ctx, struct ram *ram, unsigned cpu, uint32_t phase,
 		     const uint64_t payload[3], uint64_t *answer);
 	void *phase_ctx;
+	/*
+	 * Optional, of the same program: called once no vCPU runs any more, before the memory goes. @ram as in a phase. What
+	 * was made with ram_get_parts() is taken back before it returns.
+	 */
+	void (*ended)(void *ctx, struct ram *ram);
+	uint64_t spare_frames; /* struct ram_opts */
 	/* Optional, to compare with: memory of at least the size of /work, which KVM serves the guest directly. */
 	void *plain_work;
 };

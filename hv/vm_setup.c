@@ -123,6 +123,7 @@ static int setup_memory(struct vm *vm, struct why *w)
 	};
 	int err;
 
+	opts.spare_frames = vm->opts->spare_frames;
 	opts.store[RAM_INPUT] = (struct ram_store){ file_store_fill, &vm->input };
 	if (vm->m.work.present && vm->m.work_fill == FILL_STAMP) {
 		err = stamp_store_init(&vm->stamps, vm->m.work.size / ABI_PAGE_SIZE);

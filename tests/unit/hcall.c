@@ -194,7 +194,7 @@ UTEST(hcall, phase_carries_both_ways, .init = setup, .fini = teardown)
 
 	prepare(HC_PHASE);
 	check_refused("phase 0", -HC_EINVAL);
-	page->args[0] = PHASE_COUNTER + 1;
+	page->args[0] = PHASE_LAST + 1;
 	check_refused("a phase too many", -HC_EINVAL);
 	page->args[0] = UINT64_C(1) << 32 | PHASE_READY;
 	check_refused("a phase that is right in 32 bits", -HC_EINVAL);

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The actors: each changes something once, its choices from @random. scenarios.c says which act together.
+ * Owns: nothing. Who may call: world.c by way of scenarios.c. May not know the players.
+ */
+#ifndef UMBRA_TESTS_STRESS_ACTORS_H
+#define UMBRA_TESTS_STRESS_ACTORS_H
+
+#include "tests/stress/stress.h"
+
+/* actors.c: contents and rights of the players' pages stay. */
+int act_zap(struct world *w, uint64_t *random);
+int act_wrprotect(struct world *w, uint64_t *random);
+int act_migrate(struct world *w, uint64_t *random);
+int act_merge(struct world *w, uint64_t *random);
+int act_unmerge(struct world *w, uint64_t *random);
+int act_collapse(struct world *w, uint64_t *random);
+int act_split(struct world *w, uint64_t *random);
+int act_recover(struct world *w, uint64_t *random);
+
+/* actor_fork.c */
+int act_fork(struct world *w, uint64_t *random);
+
+/* actor_side.c: of the side region, but for _quiet */
+int act_discard(struct world *w, uint64_t *random);
+int act_truncate(struct world *w, uint64_t *random);
+int act_protect(struct world *w, uint64_t *random);
+int act_protect_quiet(struct world *w, uint64_t *random);
+int act_move(struct world *w, uint64_t *random);
+int act_zero(struct world *w, uint64_t *random);
+int act_store(struct world *w, uint64_t *random);
+
+/* actor_shadow.c: the slots and the dirty logs of secondaries */
+int act_slots(struct world *w, uint64_t *random);
+int act_dirty(struct world *w, uint64_t *random);
+int act_zap_all(struct world *w, uint64_t *random);
+
+/* Players are compared with what the pages hold while all are stopped. */
+int act_sums(struct world *w, uint64_t *random);
+
+#endif

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/* build/umbra-stress from outside: its command line, and a moment of each scenario without a guest. */
+#include "tests/stress_tool.h"
+#include "tests/umbra.h"
+
+static void check_refused(const char *line, const char *says)
+{
+	const struct tool_said *s = stress_tool("%s", line);
+
+	check(s->status == 2, "umbra-stress %s: status %d: %s", line, s->status, s->text);
+	check(strstr(s->text, says), "umbra-stress %s: no \"%s\" in %s", line, says, s->text);
+}
+
+UTEST(stress, usage)
+{
+	check_refused("", "name one");
+	check_refused("fly", "fly: no such scenario");
+	check_refused("fork fly", "fly: no such scenario");
+	check_refused("--fly", "fly");
+	check_refused("fork --seconds", "requires an argument");
+	check_refused("fork --seconds 0", "above 0");
+	check_refused("fork --seconds 1x", "above 0");
+	check_refused("fork --seconds nan", "above 0");
+	check_refused("fork --seed -1", "not a number");
+	check_refused("fork --seed 18446744073709551616", "not a number");
+	check_refused("fork --source kvm", "uffd-sigbus");
+	check_refused("fork --memory 1", "not a number");
+	check_refused("fork --memory 4096", "not a number");
+	check_refused("fork --vcpus 17", "not a number");
+	check_refused("fork --threads two", "not a number");
+	check_refused("fork --device toaster", "no such profile");
+	check_refused("fork --mutant M1", "umbra-stress-mutants");
+	check_refused("fork --mutant x", "not a number");
+	check_refused("fork --vcpus 0 --threads 0 --device none", "no vCPU");
+	check_eq(stress_tool("--help")->status, 0);
+	check(strstr(stress_tool("--help")->text, "--no-kvm"));
+	check(strstr(stress_tool("--list")->text, "truncate\n"));
+}
+
+static void run(const char *line)
+{
+	const struct tool_said *s = stress_tool("%s", line);
+
+	skip_if(s->status == 77, "%s", s->text);
+	check_eq(s->status, 0);
+	check(is_json(s->json), "not JSON: %s", s->json);
+	check(!strstr(s->json, "\"failed\": true"));
+	check(strstr(s->json, "\"stale_reads\": 0"));
+	check(strstr(s->json, "\"lost_writes\": 0"));
+}
+
+UTEST(stress, without_a_guest)
+{
+	run("fork migrate truncate mprotect remap collapse dirty slots mix "
+	    "--no-kvm --check --json --seconds 2");
+}
+
+UTEST(stress, other_sources)
+{
+	run("migrate remap --no-kvm --json --seconds 0.5 --source uffd-sigbus");
+	run("migrate remap --no-kvm --json --seconds 0.5 --source mprotect");
+}
+
+/* What is not there yet is no success. */
+UTEST(stress, missing_is_said)
+{
+	const struct tool_said *s = stress_tool("raw --no-kvm --seconds 0.2");
+
+	skip_if(s->status == 77, "%s", s->text);
+	check_eq(s->status, 1);
+	check(strstr(s->text, "MISSING: "));
+}
