@@ -2,43 +2,15 @@
 #include "hv/ram.h"
 
 #include <errno.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "hv/machine.h"
+#include "hv/ram_priv.h"
 #include "hv/thread.h"
-#include "mmu/host/hostmm.h"
-#include "mmu/shadow/dirty.h"
-#include "mmu/shadow/shadow.h"
-#include "mmu/shadow/window.h"
 
 /* Frames beyond the regions': for pages that live away from home. */
 #define SPARE_FRAMES 1024u
-
-struct region_map {
-	uint64_t gpa, npages; /* npages 0: not in this machine */
-	hva_t hva;
-	bool read_only;
-	enum hostmm_source source;
-	struct pager_ops pager;
-};
-
-/*
- * Locks used to protect members:
- *	I	immutable once ram_create() has returned; what it points to synchronises itself
- *	a	atomic
- */
-struct ram {
-	struct ram_opts opts; /* [I] */
-	struct pool *pool;    /* [I] */
-	struct hostmm *mm;    /* [I] */
-	/* A fault thread of the host view may fail before there is a window; each side looks after it wrote. */
-	struct window *_Atomic window;	       /* [a] */
-	atomic_bool host_view_lost;	       /* [a] */
-	struct shadow *shadow;		       /* [I] */
-	struct region_map region[RAM_REGIONS]; /* [I] */
-};
 
 static void window_fatal(void *ctx, gpa_t gpa, bool write, int error)
 {
@@ -83,20 +55,6 @@ _Static_assert((int)MACHINE_MEMORY == RAM_MEMORY && (int)MACHINE_INPUT == RAM_IN
 		       (int)MACHINE_WORK == RAM_WORK && (int)MACHINE_BOARD == RAM_BOARD,
 	       "one order of regions");
 
-static int kvm_log_dirty(void *ctx, unsigned id, bool on)
-{
-	struct ram *ram = ctx;
-
-	return ram->opts.kvm_log_dirty(ram->opts.kvm_ctx, (enum ram_region)id, on);
-}
-
-static int kvm_collect_dirty(void *ctx, unsigned id, uint64_t *bitmap)
-{
-	struct ram *ram = ctx;
-
-	return ram->opts.kvm_collect_dirty(ram->opts.kvm_ctx, (enum ram_region)id, bitmap);
-}
-
 static void plan_region(struct ram *ram, const struct machine *m, enum ram_region region,
 			const struct machine_mem *mem, bool read_only)
 {
@@ -127,8 +85,8 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 		.fault_threads = m->fault_threads ? m->fault_threads : m->cpus,
 		.fatal = window_fatal,
 		.fatal_ctx = ram,
-		.log_dirty = ram->opts.kvm_log_dirty ? kvm_log_dirty : NULL,
-		.collect_dirty = ram->opts.kvm_log_dirty ? kvm_collect_dirty : NULL,
+		.log_dirty = ram->opts.kvm_log_dirty ? ram_kvm_log_dirty : NULL,
+		.collect_dirty = ram->opts.kvm_log_dirty ? ram_kvm_collect_dirty : NULL,
 		.dirty_ctx = ram,
 	};
 	struct shadow_opts shadow = { .fault_around = m->fault_around };
@@ -379,23 +337,4 @@ uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)
 int ram_can_check(void)
 {
 	return window_can_check();
-}
-
-int ram_dirty_log(struct ram *ram, enum ram_region region, enum ram_dirty how)
-{
-	const struct region_map *r = &ram->region[region];
-	unsigned flags = r->read_only ? MEMSLOT_READONLY : 0;
-	int rc;
-
-	if (!r->npages)
-		return -EINVAL;
-	if (how == RAM_DIRTY_OFF)
-		return shadow_set_slot_flags(ram->shadow, region, flags);
-	rc = shadow_dirty_configure(ram->shadow, how == RAM_DIRTY_KVM ? SHADOW_DIRTY_BACKEND : 0);
-	return rc ? rc : shadow_set_slot_flags(ram->shadow, region, flags | MEMSLOT_LOG_DIRTY);
-}
-
-int ram_get_dirty_log(struct ram *ram, enum ram_region region, uint64_t *bitmap)
-{
-	return shadow_get_dirty_log(ram->shadow, region, bitmap);
 }

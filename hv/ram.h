@@ -2,7 +2,7 @@
 /*
  * Guest memory: the seam between the VMM and libumbra.
  * Owns pool, host mm, window and shadow of one machine, and which region of it lies where.
- * Called by everything in hv/ that touches guest memory; only hv/ram.c sees mmu/ above mmu/base.
+ * Called by everything in hv/ that touches guest memory; only hv/ram*.c see mmu/ above mmu/base.
  * Does not know vCPUs; it hands addresses for KVM's memslots out and is told no more.
  */
 #ifndef UMBRA_HV_RAM_H
@@ -117,13 +117,24 @@ int ram_remap(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n
  * ram_dirty_log - log stores to the pages of a region, or no more. One way for all regions that log.
  *	RAM_DIRTY_PROTECT	its pages are write-protected in the window, and the first store to each faults
  *	RAM_DIRTY_KVM		KVM's own log says what the guest stores to
+ *	..._MANUAL		the same; ram_get_dirty_log() tells and changes nothing, ram_clear_dirty_log() starts anew
  * 0; -EINVAL: no such region; -EBUSY: a region logs the other way; -ENOMEM, KVM's errno, -EOPNOTSUPP: not told of KVM's log.
  * ram_get_dirty_log - the pages stored to by guest and VMM since the last call (host threads are not logged): one bit a
- * page, ram_slot.size >> 12 of them in 64-bit words. 0, -ENOENT: it does not log; KVM's errno.
+ * page, ram_slot.size >> 12 of them in 64-bit words. 0, -ENOENT: it does not log; KVM's errno: all pages are in the next one.
+ * ram_clear_dirty_log - pages [page, page + n) whose bits, from bit 0 of @bitmap on, are set are about to be copied: the next
+ * store to each is seen. Bounds and errno of shadow_clear_dirty_log(). For the manual ways; else get has cleared already.
  */
-enum ram_dirty { RAM_DIRTY_OFF, RAM_DIRTY_PROTECT, RAM_DIRTY_KVM };
+enum ram_dirty {
+	RAM_DIRTY_OFF,
+	RAM_DIRTY_PROTECT,
+	RAM_DIRTY_KVM,
+	RAM_DIRTY_PROTECT_MANUAL,
+	RAM_DIRTY_KVM_MANUAL,
+};
 int ram_dirty_log(struct ram *ram, enum ram_region region, enum ram_dirty how);
 int ram_get_dirty_log(struct ram *ram, enum ram_region region, uint64_t *bitmap);
+int ram_clear_dirty_log(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n,
+			const uint64_t *bitmap);
 
 /*
  * For a vCPU whose KVM_RUN said EFAULT: ram_gaps() before, ram_settle() after, which waits until no

@@ -76,8 +76,8 @@ struct backend_ops {
 	/*
 	 * optional, both or none. The backend knows which pages the guest stores to. log_dirty: begin or end; slots_lock held.
 	 * 0 or -errno; ending cannot fail. collect_dirty: set the bits of the slot's pages stored to since the last call in
-	 * @bitmap; on return each next store is known again. slots_lock held, not mmu_lock. 0, or -errno: what is in @bitmap
-	 * is taken all the same.
+	 * @bitmap; on return each next store is known again. slots_lock held, not mmu_lock. 0, or -errno: the caller takes
+	 * every page for stored to.
 	 */
 	int (*log_dirty)(void *slot_backend, bool on);
 	int (*collect_dirty)(void *slot_backend, uint64_t *bitmap);

@@ -289,7 +289,10 @@ static void show_batch(struct shadow *sh, const struct memslot *slot, uint64_t p
 		bitmap[page / 64 + i] = sync_load(&word[i]);
 }
 
-/* What the backend knows goes into the log: it has been taken from there, and must not be lost if the rest fails. */
+/*
+ * What the backend knows goes into the log: it has been taken from there, and must not be lost if the rest fails. A backend that
+ * fails may have forgotten what it knew (KVM clears its log, then copies it): any page may have been stored to.
+ */
 static int collect(struct shadow *sh, const struct memslot *slot, uint64_t *bitmap)
 {
 	uint64_t words = shadow_dirty_words(slot->npages);
@@ -300,8 +303,10 @@ static int collect(struct shadow *sh, const struct memslot *slot, uint64_t *bitm
 		return 0;
 	rc = sh->ops->collect_dirty(slot->backend, bitmap);
 	for (uint64_t i = 0; i < words; i++) {
-		if (bitmap[i])
-			sync_fetch_or(&slot->dirty->word[i], bitmap[i]);
+		uint64_t bits = rc ? dirty_word_all(slot->npages, i) : bitmap[i];
+
+		if (bits)
+			sync_fetch_or(&slot->dirty->word[i], bits);
 		bitmap[i] = 0;
 	}
 	return rc;

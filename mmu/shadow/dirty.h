@@ -40,7 +40,8 @@ static inline uint64_t shadow_dirty_words(uint64_t npages)
  * shadow_get_dirty_log - the pages of slot @id that were stored to since the last get, in shadow_dirty_words() words of
  * @bitmap, which are overwritten. On return the next store to each of them is seen again (not in manual mode).
  * Takes slots_lock, and mmu_lock in parts, so that faults go on beside it. 0; -ENOENT: no such slot, or it does not log;
- * the backend's errno: then nothing that it said before is lost. Kernel: kvm_get_dirty_log_protect().
+ * the backend's errno: nothing is lost, but which pages it were is; all of the slot are in the next get's bitmap, and @bitmap is
+ * zeros. Kernel: kvm_get_dirty_log_protect().
  */
 int shadow_get_dirty_log(struct shadow *shadow, unsigned id, uint64_t *bitmap);
 

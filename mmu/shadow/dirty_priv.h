@@ -17,6 +17,12 @@ struct dirty_log {
 	_Atomic uint64_t word[]; /* a: set by whoever lets a store pass, taken by get and clear */
 };
 
+/* All pages of word @n of a bitmap of @npages. */
+static inline uint64_t dirty_word_all(uint64_t npages, uint64_t n)
+{
+	return npages - n * 64 < 64 ? (1UL << (npages - n * 64)) - 1 : ~0UL;
+}
+
 struct dirty_rings;
 struct dirty_owner;
 

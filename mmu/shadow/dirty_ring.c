@@ -278,7 +278,8 @@ unsigned shadow_dirty_ring_reset(struct shadow *sh)
 		}
 	lock_release(&sh->slots_lock);
 	lock_acquire(&rings->lock);
-	cond_broadcast(&rings->changed);
+	if (!mutant(1165))
+		cond_broadcast(&rings->changed);
 	lock_release(&rings->lock);
 	return total;
 }

@@ -54,8 +54,7 @@ static struct dirty_log *log_alloc(struct shadow *sh, uint64_t npages)
 	log->npages = npages;
 	log->by_backend = (sh->dirty.how & SHADOW_DIRTY_BACKEND) && sh->ops->collect_dirty;
 	for (uint64_t i = 0; (sh->dirty.how & SHADOW_DIRTY_INITIALLY_SET) && i < words; i++)
-		atomic_init(&log->word[i],
-			    npages - i * 64 < 64 ? (1UL << (npages - i * 64)) - 1 : ~0UL);
+		atomic_init(&log->word[i], dirty_word_all(npages, i));
 	return log;
 }
 

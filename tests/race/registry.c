@@ -15,6 +15,9 @@
 	X(a11_timings)          \
 	X(a12_cached)           \
 	X(a13_consumer)         \
+	X(a14_ring)             \
+	X(a14_ring_full)        \
+	X(a14_ring_wait)        \
 	X(a14_union)            \
 	X(a15_modes)            \
 	X(a16_owner_lock)       \
