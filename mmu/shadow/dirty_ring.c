@@ -128,7 +128,8 @@ static bool push(struct dirty_rings *rings, unsigned n, const struct memslot *sl
 		rings->stats.overflowed++;
 		return false;
 	}
-	bug_on(entry->state != GFN_FREE && !mutant(1162));
+	if (!mutant(1162))
+		bug_on(entry->state != GFN_FREE);
 	*entry = (struct entry){ .state = GFN_DIRTY,
 				 .gfn = { .slot = slot->id, .offset = gfn - slot->gfn } };
 	ring->dirty++;
