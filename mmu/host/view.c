@@ -50,11 +50,12 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 
 static void *page_array(uint64_t npages, size_t size)
 {
-	void *array = npages * size <= ARRAY_SMALL
-			      ? calloc(npages, size)
-			      : mmap(NULL, npages * size, PROT_READ | PROT_WRITE,
-				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *array;
 
+	if (npages * size <= ARRAY_SMALL)
+		return calloc(npages, size);
+	array = mmap(NULL, npages * size, PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	return array == MAP_FAILED ? NULL : array;
 }
 
