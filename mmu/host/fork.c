@@ -7,34 +7,41 @@
 #include "mmu/host/hostmm_priv.h"
 
 /*
- * Write-protect, then share: an entry that has become a second map must find the first read-only. Chunk lock of @to held;
- * nobody else knows @to. Kernel: copy_present_pte().
+ * When more pages than this are shown for stores, the view is emptied at once and filled on demand: to protect entry by entry
+ * takes as long as fork(2) does. A view may always show less.
  */
-static void share_chunk(struct region *to, struct region *from, uint64_t page, uint64_t end)
+#define FORK_PROTECT_MAX CHUNK_PAGES
+
+static bool shows_many(struct region *r)
 {
-	struct chunk_lock *chunk = region_chunk(from, page);
+	const uint64_t both = HPTE_VIEW | HPTE_WRITE;
+	uint64_t n = 0;
 
-	lock_acquire(&chunk->lock);
-	hpte_wrprotect(from, page, end);
-	for (; page < end; page++) {
-		uint64_t hpte = sync_load(&from->hpte[page]);
-
-		bug_on(hpte & HPTE_BUSY); /* page-ins hold mmap_lock */
-		if (hpte & HPTE_PRESENT)
-			hpte_share(to, page, hpte_fn(hpte));
-	}
-	lock_release(&chunk->lock);
+	for (uint64_t page = 0; page < region_pages(r) && n <= FORK_PROTECT_MAX; page++)
+		n += (sync_load(&r->hpte[page]) & both) == both;
+	return n > FORK_PROTECT_MAX;
 }
 
+/*
+ * Write-protect, then share: an entry that has become a second map must find the first read-only. Nobody else knows @to.
+ * Kernel: copy_present_pte().
+ */
 static void share_region(struct region *to, struct region *from)
 {
+	/* Nobody fills it meanwhile: mmap_lock is held for writing. */
+	bool hidden = shows_many(from);
+
+	if (hidden)
+		view_zap(from->view, 0, region_pages(from));
 	for (uint64_t page = 0, end; page < region_pages(from); page = end) {
-		struct chunk_lock *chunk = region_chunk(to, page);
+		struct chunk_lock *mine = region_chunk(to, page), *chunk = region_chunk(from, page);
 
 		end = chunk_end(page, region_pages(from));
+		lock_acquire(&mine->lock);
 		lock_acquire(&chunk->lock);
-		share_chunk(to, from, page, end);
+		hpte_fork(to, from, page, end, hidden);
 		lock_release(&chunk->lock);
+		lock_release(&mine->lock);
 	}
 }
 

@@ -292,3 +292,23 @@ void hpte_share(struct region *r, uint64_t page, fn_t fn)
 	hpte_set(r, page, HPTE_BUSY);
 	hpte_set(r, page, present(r, page, fn, false));
 }
+
+void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden)
+{
+	uint64_t start = page;
+
+	if (!hidden)
+		hpte_wrprotect(from, page, end);
+	for (; page < end; page++) {
+		uint64_t entry = hpte_read(from, page);
+
+		bug_on(entry & (HPTE_BUSY | HPTE_AWAY)); /* page-ins hold mmap_lock */
+		if (!(entry & HPTE_PRESENT))
+			continue;
+		if (hidden)
+			hpte_set(from, page, entry & ~(HPTE_WRITE | HPTE_VIEW));
+		hpte_share(to, page, hpte_fn(entry));
+	}
+	if (hidden)
+		hpte_tell_tlbs(from, start, end);
+}

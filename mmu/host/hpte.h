@@ -189,6 +189,12 @@ void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);
 void hpte_share(struct region *r, uint64_t page, fn_t fn);
 
 /*
+ * hpte_fork - let pages [page, end) of @to, which nobody knows, share the frames that those of @from have, and be
+ * read-only in both. None is busy, none is a device's. @hidden: the view of @from shows none of them any more. Both chunk locks held.
+ */
+void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden);
+
+/*
  * hpte_set - the one writer of entries, for the files hpte*.c alone: checks the transition, counts maps, tells the linter.
  */
 void hpte_set(struct region *r, uint64_t page, uint64_t new);

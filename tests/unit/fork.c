@@ -7,6 +7,7 @@
 #include "tests/test.h"
 
 #define PAGES 24
+#define MANY  1100 /* more than a fork protects page by page */
 
 static struct rig r;
 static atomic_bool stop;
@@ -15,6 +16,14 @@ static void up(void)
 {
 	rig_up(&r, &(struct rig_opts){ .pages = PAGES,
 				       .pool_frames = 6 * PAGES,
+				       .canary = true,
+				       .around = 4 });
+}
+
+static void up_many(void)
+{
+	rig_up(&r, &(struct rig_opts){ .pages = MANY,
+				       .pool_frames = 4 * MANY,
 				       .canary = true,
 				       .around = 4 });
 }
@@ -241,7 +250,8 @@ static void fork_once(uint64_t round)
 	rig_fork_down(&child);
 }
 
-UTEST(fork, of_a_running_guest_is_one_moment, .init = up, .fini = down)
+/* Guest and host threads count in pairs of pages; a child is made again and again. */
+static void fork_while_counting(bool many)
 {
 	struct worker w[4];
 	pthread_t t[4];
@@ -253,8 +263,11 @@ UTEST(fork, of_a_running_guest_is_one_moment, .init = up, .fini = down)
 		w[i] = (struct worker){ .r = &r, .page = 2 * i, .host = i >= 2 };
 		t[i] = rig_thread(count_in_order, &w[i]);
 	}
-	for (until = rig_now() + rig_seconds(0.8); rig_now() < until; rounds++)
+	for (until = rig_now() + rig_seconds(0.8); rig_now() < until; rounds++) {
+		if (many)
+			check_eq(hostmm_prefault(r.mm, r.hva, rig_hva(&r, MANY), true), 0);
 		fork_once(rounds);
+	}
 	atomic_store(&stop, true);
 	for (uint64_t i = 0; i < 4; i++)
 		rig_join(t[i]);
@@ -265,4 +278,30 @@ UTEST(fork, of_a_running_guest_is_one_moment, .init = up, .fini = down)
 	check_eq(r.host_fatal, 0);
 	check(rounds > 0);
 	rig_check_all_home(&r);
+}
+
+UTEST(fork, of_a_running_guest_is_one_moment, .init = up, .fini = down)
+{
+	fork_while_counting(false);
+}
+
+UTEST(fork, of_many_shown_pages_is_one_moment, .init = up_many, .fini = down)
+{
+	fork_while_counting(true);
+}
+
+UTEST(fork, takes_many_shown_pages_from_the_view, .init = up_many, .fini = down)
+{
+	struct rig child;
+
+	for (uint64_t page = 0; page < MANY; page++)
+		rig_store(rig_word(r.host, page, 0), page + 1);
+	rig_fork(&child, &r);
+	for (uint64_t page = 0; page < MANY; page++)
+		rig_store(rig_word(r.host, page, 0), ~page);
+	for (uint64_t page = 0; page < MANY; page++) {
+		check_eq(rig_peek(&child, page), page + 1);
+		check_eq(rig_peek(&r, page), ~page);
+	}
+	rig_fork_down(&child);
 }

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: BSD-2-Clause
+/*
+ * fork: a child of a host mm with 1 GiB that a guest and host threads have touched entirely, beside fork(2) of a process
+ * with 1 GiB of small pages. What the call takes; the longest stop of a thread that stores to the memory all the time, in
+ * the host view and as a guest, from before the fork until it has stored to a quarter of it; and the first store to a page.
+ */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "mmu/host/hostmm_actors.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/shadow_rig.h"
+
+#define PAGES (1UL << 18)
+#define FIRST 2048u /* pages stored to after the fork */
+
+enum who { NOBODY, HOST, GUEST };
+
+struct fork_case {
+	const char *name;
+	enum who who; /* stores meanwhile */
+	bool first;   /* measure stores after it, in us; else the stop or the call, in ms */
+};
+
+static double since(uint64_t begin)
+{
+	return (double)(bench_now_ns() - begin) / 1e6;
+}
+
+/* ---- A thread that stores ---- */
+
+static struct storer {
+	pthread_t thread;
+	char *base;
+	atomic_bool running, stop;
+	double longest; /* ms */
+} storer;
+
+static void *store(void *arg)
+{
+	struct storer *s = arg;
+	uint64_t last = bench_now_ns();
+
+	for (uint64_t page = 0; !atomic_load(&s->stop); page = (page + 1) % PAGES) {
+		uint64_t now;
+
+		((volatile char *)s->base)[page << PAGE_SHIFT] = 1;
+		now = bench_now_ns();
+		if (atomic_load_explicit(&s->running, memory_order_relaxed) &&
+		    (double)(now - last) / 1e6 > s->longest)
+			s->longest = (double)(now - last) / 1e6;
+		last = now;
+		atomic_store_explicit(&s->running, true, memory_order_relaxed);
+	}
+	return NULL;
+}
+
+static int storer_start(char *base)
+{
+	int rc;
+
+	storer = (struct storer){ .base = base };
+	rc = pthread_create(&storer.thread, NULL, store, &storer);
+	while (!rc && !atomic_load(&storer.running))
+		usleep(100);
+	return -rc;
+}
+
+static double storer_end(void)
+{
+	usleep(1000);
+	atomic_store(&storer.stop, true);
+	pthread_join(storer.thread, NULL);
+	return storer.longest;
+}
+
+/* Microseconds a store. */
+static double store_first(char *base)
+{
+	uint64_t begin = bench_now_ns();
+
+	for (uint64_t page = 0; page < FIRST; page++)
+		((volatile char *)base)[page << PAGE_SHIFT] = 1;
+	return since(begin) * 1e3 / FIRST;
+}
+
+/* ---- umbra ---- */
+
+static struct shadow_rig rig;
+
+/* mmu/ makes addresses of numbers, as this does. */
+static char *host_view(void)
+{
+	return (char *)(uintptr_t)rig.hva; /* NOLINT(performance-no-int-to-ptr) */
+}
+
+static char *guest_view(void)
+{
+	struct memslot slot;
+
+	return shadow_slot(rig.shadow, 0, &slot) ? window_base(&slot) : NULL;
+}
+
+/* Everything is present, shown to host threads and mapped for the guest, at home and writable. */
+static int touch_all(void)
+{
+	int rc = hostmm_migrate(rig.mm, rig.hva, shadow_rig_end(&rig), HOSTMM_MIGRATE_HOME);
+
+	if (!rc)
+		rc = hostmm_prefault(rig.mm, rig.hva, shadow_rig_end(&rig), true);
+	return rc ? rc : shadow_rig_map(&rig);
+}
+
+static int umbra_fork(const void *arg, double *value)
+{
+	const struct hostmm_opts opts = { .fault_threads = 1 };
+	const struct fork_case *c = arg;
+	struct hostmm *child;
+	uint64_t begin;
+	int rc = touch_all();
+
+	if (!rc && c->who)
+		rc = storer_start(c->who == HOST ? host_view() : guest_view());
+	if (rc)
+		return rc;
+	begin = bench_now_ns();
+	rc = hostmm_fork(rig.mm, &opts, &child);
+	*value = since(begin);
+	if (c->who)
+		*value = storer_end();
+	if (rc)
+		return rc;
+	if (c->first)
+		*value = store_first(host_view());
+	hostmm_destroy(child);
+	return 0;
+}
+
+/* ---- fork(2) ---- */
+
+static char *memory;
+
+static int system_fork(const void *arg, double *value)
+{
+	const struct fork_case *c = arg;
+	int rc = 0, hold[2];
+	uint64_t begin;
+	pid_t pid;
+
+	if (pipe(hold))
+		return -errno;
+	/* Alone again after the last child, and touched. */
+	for (uint64_t page = 0; page < PAGES; page++)
+		((volatile char *)memory)[page << PAGE_SHIFT] = 1;
+	if (c->who)
+		rc = storer_start(memory);
+	if (rc)
+		goto out;
+	begin = bench_now_ns();
+	pid = fork();
+	if (!pid) {
+		char byte;
+
+		close(hold[1]);
+		_exit(read(hold[0], &byte, 1) != 0);
+	}
+	*value = since(begin);
+	if (c->who)
+		*value = storer_end();
+	if (pid < 0) {
+		rc = -errno;
+		goto out;
+	}
+	if (c->first)
+		*value = store_first(memory);
+out:
+	close(hold[0]);
+	close(hold[1]);
+	if (!rc)
+		waitpid(pid, NULL, 0);
+	return rc;
+}
+
+/* ---- The group ---- */
+
+static const struct fork_case cases[] = {
+	{ "call, ms", NOBODY, false },
+	{ "stop of a host thread, ms", HOST, false },
+	{ "stop of a guest's thread, ms", GUEST, false },
+	{ "first store, us", NOBODY, true },
+};
+
+static int run_cases(struct bench *b)
+{
+	int rc = window_start(rig.window, rig.shadow);
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && !rc; i++)
+		rc = bench_run(b, &(struct bench_case){
+					  .name = cases[i].name,
+					  .umbra = umbra_fork,
+					  .reference = system_fork,
+					  .arg = &cases[i],
+				  });
+	window_stop(rig.window);
+	return rc;
+}
+
+static int run(struct bench *b)
+{
+	int rc;
+
+	bench_warm_memory(2 * PAGES * PAGE_SIZE);
+	memory = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	madvise(memory, PAGES * PAGE_SIZE, MADV_NOHUGEPAGE);
+	rc = shadow_rig_up(&rig, PAGES, SHADOW_RIG_WINDOW | SHADOW_RIG_POPULATE);
+	if (!rc)
+		rc = run_cases(b);
+	shadow_rig_down(&rig);
+	munmap(memory, PAGES * PAGE_SIZE);
+	return rc;
+}
+
+const struct bench_group bench_fork = {
+	.name = "fork",
+	.what = "fork of 1 GiB that a guest and host threads have touched entirely",
+	.reference = "fork(2)",
+	.unit = "as named",
+	.run = run,
+};
