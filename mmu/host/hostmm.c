@@ -100,6 +100,7 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 		rc = -errno;
 		goto err_undo_alloc;
 	}
+	(void)madvise(r->hpte, npages * sizeof(*r->hpte), MADV_NOHUGEPAGE); /* it is sparse */
 	r->split = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->split));
 	if (!r->split) {
 		rc = -ENOMEM;

@@ -16,7 +16,12 @@ void *pool_map_sparse(size_t bytes, int fd)
 	int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
 	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, flags, fd, 0);
 
-	return p == MAP_FAILED ? NULL : p;
+	if (p == MAP_FAILED)
+		return NULL;
+	/* Where the system gives huge pages unasked, one touched element would cost 2 MiB. */
+	if (fd < 0)
+		(void)madvise(p, bytes, MADV_NOHUGEPAGE);
+	return p;
 }
 
 /*

@@ -56,7 +56,10 @@ static void *page_array(uint64_t npages, size_t size)
 		return calloc(npages, size);
 	array = mmap(NULL, npages * size, PROT_READ | PROT_WRITE,
 		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	return array == MAP_FAILED ? NULL : array;
+	if (array == MAP_FAILED)
+		return NULL;
+	(void)madvise(array, npages * size, MADV_NOHUGEPAGE);
+	return array;
 }
 
 static void page_array_free(void *array, uint64_t npages, size_t size)

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The writer of entries, tables as memory, and who looks up and installs. */
+/* The writer of entries, and who looks up and installs. */
 #include "mmu/shadow/ept.h"
 
 #include <errno.h>
-#include <stdlib.h>
-#include <string.h>
 
 #include "mmu/shadow/ept_priv.h"
 
@@ -44,69 +42,11 @@ uint64_t spte_freeze(_Atomic uint64_t *sptep)
 	return old;
 }
 
-static void *page_alloc(struct ept *ept, size_t size)
-{
-	void *page = aligned_alloc(PAGE_SIZE, size);
-
-	if (page) {
-		memset(page, 0, size);
-		atomic_fetch_add_explicit(&ept->table_pages, 1, memory_order_relaxed);
-	}
-	return page;
-}
-
-struct ept_page *table_alloc(struct ept *ept)
-{
-	return page_alloc(ept, sizeof(struct ept_page));
-}
-
-struct ept_page *ept_root_alloc(struct ept *ept)
-{
-	return page_alloc(ept, sizeof(struct ept_root));
-}
-
-void table_free(struct ept *ept, struct ept_page *table)
-{
-	free(table);
-	atomic_fetch_sub_explicit(&ept->table_pages, 1, memory_order_relaxed);
-}
-
-/* A stack without a lock: only ept_reap() takes off, and takes all. The link lies in a frozen entry. */
-void table_is_dead(struct ept *ept, struct ept_page *table)
-{
-	uint64_t head = sync_load(&ept->dead);
-
-	do
-		sync_store(&table->spte[0], SPTE_FROZEN | head);
-	while (!sync_cas(&ept->dead, &head, (uint64_t)(uintptr_t)table));
-}
-
-static void free_dead(struct ept *ept, uint64_t head)
-{
-	while (head) {
-		struct ept_page *table = (struct ept_page *)(uintptr_t)head;
-
-		head = sync_load(&table->spte[0]) & SPTE_ADDR_MASK;
-		table_free(ept, table);
-	}
-}
-
-void ept_reap(struct ept *ept)
-{
-	uint64_t head;
-
-	if (!sync_load(&ept->dead))
-		return;
-	head = sync_exchange(&ept->dead, 0);
-	if (!mutant(51))
-		sync_rcu_wait();
-	free_dead(ept, head);
-}
-
 int ept_init(struct ept *ept, const struct ept_opts *opts)
 {
 	*ept = (struct ept){ .opts = opts ? *opts : (struct ept_opts){ .ad = true } };
 	lock_init(&ept->roots_lock);
+	mem_init(ept);
 	atomic_init(&ept->root, ept_root_alloc(ept));
 	return ept->root ? 0 : -ENOMEM;
 }
@@ -120,7 +60,10 @@ static void free_tree(struct ept *ept, struct ept_page *table, int level)
 		if (spte_is_present(spte))
 			free_tree(ept, spte_child(spte), level - 1);
 	}
-	table_free(ept, table);
+	if (level == SPTE_LEVELS)
+		ept_root_free(ept, table);
+	else
+		table_free(ept, table);
 }
 
 void ept_fini(struct ept *ept)
@@ -134,7 +77,7 @@ void ept_fini(struct ept *ept)
 		root = next;
 	}
 	free_tree(ept, root_current(ept), SPTE_LEVELS);
-	free_dead(ept, sync_exchange(&ept->dead, 0));
+	mem_fini(ept);
 	lock_fini(&ept->roots_lock);
 	atomic_init(&ept->root, NULL);
 }

@@ -20,6 +20,7 @@
 
 struct ept_page; /* one table; its address stands for a root, too */
 struct ept_root;
+struct ept_chunk;
 
 struct ept_opts {
 	bool ad; /* whoever walks the table sets A and D; else leaves are born with SPTE_AD_DISABLED */
@@ -30,6 +31,7 @@ struct ept_opts {
 	 */
 	void (*dirtied)(void *ctx, gfn_t gfn, uint64_t npages);
 	void *ctx;
+	unsigned chunk; /* tables are allocated so many at a time; 0: as many as is good */
 };
 
 /*
@@ -38,6 +40,7 @@ struct ept_opts {
  *	a	atomic
  *	u	changed holding shadow's mmu_lock for writing; read in RCU sections
  *	r	roots_lock; read in RCU sections
+ *	m	mem_lock
  */
 struct ept {
 	struct ept_opts opts;		    /* [I] */
@@ -46,7 +49,11 @@ struct ept {
 	_Atomic(struct ept_root *) invalid; /* [r] */
 	_Atomic uint64_t dead;	      /* [a] list of tables that left their tree, for ept_reap() */
 	_Atomic uint64_t table_pages; /* [a] in trees, or dead and not reaped */
+	_Atomic uint64_t dead_pages;  /* [a] of these, dead; a hint */
 	_Atomic uint64_t leaves[SPTE_LEVELS + 1]; /* [a] present now, by level, in all trees */
+	struct lock mem_lock;			  /* a leaf */
+	struct ept_chunk *chunks;		  /* [m] freed at the end */
+	struct ept_page *free; /* [m] tables of them, each in entry 0 of another */
 };
 
 /*
@@ -78,6 +85,12 @@ uint64_t ept_peek(struct ept *ept, gfn_t gfn, int *level);
  * 0: a leaf or FROZEN is there. RCU section or mmu_lock.
  */
 int ept_hole_level(struct ept *ept, struct ept_page *root, gfn_t gfn);
+
+/*
+ * ept_is_empty - is the entry of @level over @gfn a table without a leaf in or below it? It may get one at once: a hint, but to
+ * who holds mmu_lock for writing. RCU section or mmu_lock.
+ */
+bool ept_is_empty(struct ept *ept, struct ept_page *root, gfn_t gfn, int level);
 
 /*
  * ept_populate - make tables down to @level exist for [gfn, end) of @root, but where a larger leaf or FROZEN is, so that
@@ -172,8 +185,9 @@ int ept_split(struct ept *ept, gfn_t gfn);
 
 /*
  * ept_collapse - the other way: the table below the entry of @level (2, 3) over @gfn, if its 512 leaves are all there, of
- * consecutive frames, aligned, with equal rights, becomes one leaf, with A and D of all. FROZEN meanwhile. False: it may
- * not, nothing has changed. mmu_lock for writing; the caller flushes the leaf's range before it drops the lock.
+ * consecutive frames, aligned, with equal rights, becomes one leaf, with A and D of all; with W (MW is a right) only if all have
+ * it. FROZEN meanwhile. False: it may not, nothing has changed. mmu_lock for writing; the caller flushes the leaf's range before
+ * it drops the lock.
  */
 bool ept_collapse(struct ept *ept, gfn_t gfn, int level);
 

@@ -54,17 +54,21 @@ int ept_split(struct ept *ept, gfn_t gfn)
 	return rc;
 }
 
-/* The large leaf that says what the leaves of @table say, but for A and D; SPTE_NONE if none does. @level: its own. */
+/*
+ * The large leaf that says what the leaves of @table say, but for A, D, and W of a page that is protected for a while (MW);
+ * SPTE_NONE if none does. @level: its own.
+ */
 static uint64_t large_of(struct ept_page *table, int level)
 {
 	uint64_t large = spte_read(&table->spte[0]) | SPTE_LARGE;
+	const uint64_t may_differ = SPTE_ACCESSED | SPTE_DIRTY | SPTE_WRITE;
 
 	if (!spte_check_leaf(large, level))
 		return SPTE_NONE;
 	for (unsigned i = 0; i < SPTE_PER_TABLE; i++) {
 		uint64_t differ = spte_read(&table->spte[i]) ^ spte_make_small(large, level, i);
 
-		if ((differ & ~(SPTE_ACCESSED | SPTE_DIRTY)) && !mutant(174))
+		if ((differ & ~may_differ) && !mutant(174))
 			return SPTE_NONE;
 	}
 	return large;
@@ -153,6 +157,18 @@ static bool is_empty(struct ept_page *table, int level)
 			return false;
 	}
 	return true;
+}
+
+bool ept_is_empty(struct ept *ept, struct ept_page *root, gfn_t gfn, int level)
+{
+	struct ept_iter it;
+
+	(void)ept;
+	iter_start(&it, root, gfn, gfn + 1, level);
+	while (iter_down(&it))
+		;
+	return it.level == level && spte_is_table(it.spte, level) &&
+	       is_empty(spte_child(it.spte), level - 1);
 }
 
 uint64_t ept_prune(struct ept *ept, gfn_t gfn, gfn_t end)

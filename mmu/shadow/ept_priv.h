@@ -84,11 +84,16 @@ static inline void spte_write_excl(struct ept_tally *tally, _Atomic uint64_t *sp
 /* FROZEN from now on, and what the entry said. Another who has it frozen is waited for: he puts nothing there. */
 uint64_t spte_freeze(_Atomic uint64_t *sptep);
 
-/* A zeroed table and its end, not linked; roots are tables, too. */
+/* ept_mem.c: before the first table, after the last. */
+void mem_init(struct ept *ept);
+void mem_fini(struct ept *ept);
+
+/* A zeroed table and its end, not linked; roots are ept_root_alloc()'s. */
 struct ept_page *table_alloc(struct ept *ept);
 void table_free(struct ept *ept, struct ept_page *table);
 /* No new walker finds @table, and all its entries are FROZEN: to be freed by ept_reap(). */
 void table_is_dead(struct ept *ept, struct ept_page *table);
+void root_is_dead(struct ept *ept, struct ept_page *root);
 
 /*
  * Freeze all entries of @table, which is unlinked, and of the tables below it; zap what leaves there are.

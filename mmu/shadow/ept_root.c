@@ -2,11 +2,6 @@
 /* Roots: swapped in constant time, torn down bit by bit. */
 #include "mmu/shadow/ept_priv.h"
 
-void ept_root_free(struct ept *ept, struct ept_page *root)
-{
-	table_free(ept, root);
-}
-
 void ept_root_swap(struct ept *ept, struct ept_page *fresh, struct ept_page **old)
 {
 	struct ept_root *root = (struct ept_root *)root_current(ept);
@@ -31,7 +26,10 @@ void table_kill(struct ept_tally *tally, struct ept_page *table, gfn_t gfn, int 
 		if (!spte_is_leaf(old, level))
 			table_kill(tally, spte_child(old), gfn, level - 1);
 	}
-	table_is_dead(tally->ept, table);
+	if (level == SPTE_LEVELS)
+		root_is_dead(tally->ept, table);
+	else
+		table_is_dead(tally->ept, table);
 }
 
 /*

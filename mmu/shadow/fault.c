@@ -174,6 +174,9 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 	}
 	if (rc >= 0)
 		count(rc == SHADOW_FIXED ? &sh->fixed : &sh->spurious, 1);
+	/* What fault_choose_level() took out of its way. Not each time: it takes a grace period. */
+	if (sync_load(&sh->ept.dead_pages) >= sync_load(&sh->reap_batch))
+		ept_reap(&sh->ept);
 	trace_span(kvm_page_fault, begin, gfn << PAGE_SHIFT, write, rc);
 	return rc;
 }

@@ -62,7 +62,10 @@ static inline void fault_recheck(struct shadow *sh, const struct fault *f)
  */
 int fault_fast(struct shadow *sh, struct fault *f);
 
-/* fault_choose_level - one large leaf or several small ones? After the lookup; sets level and block. RCU section. */
+/*
+ * fault_choose_level - one large leaf or several small ones? After the lookup; sets level and block, and takes empty tables out
+ * of its way. RCU section, no lock held.
+ */
 void fault_choose_level(struct shadow *sh, struct fault *f);
 
 /*

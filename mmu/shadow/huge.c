@@ -83,19 +83,21 @@ static bool is_huge(struct shadow *sh, const struct whole *w)
 
 /*
  * The same check as a fault's, over the whole leaf: the primary's answer still holds. The flush is for who walked by the small
- * leaves. A window has nothing to unlearn, unless the leaf has a right less than the small ones had.
+ * leaves. A window has nothing to unlearn, unless the leaf has a right less than some small ones had.
  */
 static bool collapse(struct shadow *sh, const struct whole *w)
 {
-	uint64_t lost = 0, old;
-	bool done;
+	uint64_t old, new = SPTE_NONE;
+	bool done, lost;
 
 	rwlock_write_acquire(&sh->mmu_lock);
 	old = ept_peek(&sh->ept, w->start, NULL);
 	done = !is_invalidating(sh, w->start, w->end) && sync_load(&sh->invalidate_seq) == w->seq &&
 	       ept_collapse(&sh->ept, w->start, w->level);
 	if (done)
-		lost = old & ~ept_peek(&sh->ept, w->start, NULL) & SPTE_RIGHTS;
+		new = ept_peek(&sh->ept, w->start, NULL);
+	lost = (old & ~new &SPTE_RIGHTS) ||
+	       (new &SPTE_MAY_WRITE & ~SPTE_HOST_WRITABLE) == SPTE_MMU_WRITABLE;
 	if (done && (sh->ops->walks_table || lost)) {
 		sh->ops->zap(w->slot->backend, w->start - w->slot->gfn, w->end - w->start);
 		count(&sh->flushes, 1);
@@ -130,6 +132,21 @@ static gfn_t skip(struct shadow *sh, gfn_t gfn, int level)
 	return spte_level_start(gfn, hole) + spte_level_pages(hole);
 }
 
+/* In pieces: others want the lock, too. */
+static void prune(struct shadow *sh, gfn_t gfn, gfn_t end)
+{
+	const uint64_t piece = spte_level_pages(SPTE_LEVEL_1G);
+
+	while (gfn < end) {
+		gfn_t next = min_u64(spte_level_start(gfn, SPTE_LEVEL_1G) + piece, end);
+
+		rwlock_write_acquire(&sh->mmu_lock);
+		(void)ept_prune(&sh->ept, gfn, next);
+		rwlock_write_release(&sh->mmu_lock);
+		gfn = next;
+	}
+}
+
 uint64_t shadow_recover(struct shadow *sh, gfn_t gfn, gfn_t end)
 {
 	uint64_t made = 0;
@@ -137,9 +154,7 @@ uint64_t shadow_recover(struct shadow *sh, gfn_t gfn, gfn_t end)
 	end = min_u64(end, LAST_GFN);
 	if (gfn >= end)
 		return 0;
-	rwlock_write_acquire(&sh->mmu_lock);
-	(void)ept_prune(&sh->ept, gfn, end);
-	rwlock_write_release(&sh->mmu_lock);
+	prune(sh, gfn, end);
 	for (int level = SPTE_LEVEL_2M; level <= sh->max_level; level++) {
 		uint64_t n = spte_level_pages(level);
 

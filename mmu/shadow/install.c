@@ -7,20 +7,26 @@
 
 /* ---- One large leaf or several small ones? ---- */
 
-/* May one leaf of @level be there, as far as slot, frame and table go? */
-static bool has_room(struct shadow *sh, const struct fault *f, int level)
+/* May one leaf of @level be there, as far as slot and frame go? */
+static bool fits(const struct fault *f, int level)
 {
 	uint64_t n = spte_level_pages(level);
 	gfn_t start = spte_level_start(f->gfn, level);
+
+	return start >= f->slot->gfn && start + n <= memslot_end(f->slot) &&
+	       !((fault_page(f, f->gfn)->fn ^ f->gfn) & (n - 1));
+}
+
+/* As far as the table goes? What a zap has left may be in the way, empty. */
+static bool has_room(struct shadow *sh, const struct fault *f, int level)
+{
 	int there = SPTE_LEVEL_4K;
 
-	if (start < f->slot->gfn || start + n > memslot_end(f->slot) ||
-	    ((fault_page(f, f->gfn)->fn ^ f->gfn) & (n - 1)))
-		return false;
 	/* One that is there already: for a store that it does not allow. */
 	if (spte_is_present(ept_peek(&sh->ept, f->gfn, &there)))
 		return there == level;
-	return ept_hole_level(&sh->ept, f->root, f->gfn) >= level;
+	return ept_hole_level(&sh->ept, f->root, f->gfn) >= level ||
+	       ept_is_empty(&sh->ept, f->root, f->gfn, level);
 }
 
 /* Does the primary have the whole, in frames that make one leaf? For a store all of it must be writable. */
@@ -34,6 +40,20 @@ static bool is_huge(struct shadow *sh, struct fault *f, int level)
 	       (f->first.writable || !f->write);
 }
 
+/*
+ * Unlink the empty tables where the leaf is to be. Who installs small leaves beside this finds his table gone, or FROZEN, and
+ * starts over.
+ */
+static void make_room(struct shadow *sh, const struct fault *f)
+{
+	if (ept_hole_level(&sh->ept, f->root, f->gfn) >= f->level ||
+	    !ept_is_empty(&sh->ept, f->root, f->gfn, f->level))
+		return;
+	rwlock_write_acquire(&sh->mmu_lock);
+	count(&sh->pruned, ept_prune(&sh->ept, f->block.start, f->block.end));
+	rwlock_write_release(&sh->mmu_lock);
+}
+
 void fault_choose_level(struct shadow *sh, struct fault *f)
 {
 	f->level = SPTE_LEVEL_4K;
@@ -41,8 +61,9 @@ void fault_choose_level(struct shadow *sh, struct fault *f)
 	if (f->alone || !slot_allows_large(sh, f->slot))
 		return;
 	for (int level = sh->max_level; level > SPTE_LEVEL_4K; level--)
-		if (has_room(sh, f, level) && is_huge(sh, f, level)) {
+		if (fits(f, level) && has_room(sh, f, level) && is_huge(sh, f, level)) {
 			fault_set_leaf(f, level);
+			make_room(sh, f);
 			return;
 		}
 }

@@ -236,6 +236,7 @@ static void write_protect(struct shadow *sh, const struct memslot *slot)
 static int set_flags_locked(struct shadow *sh, struct memslot *old, unsigned flags)
 {
 	struct memslot *next;
+	bool log_ends;
 	fn_t home;
 	int rc;
 
@@ -243,6 +244,7 @@ static int set_flags_locked(struct shadow *sh, struct memslot *old, unsigned fla
 		return -ENOENT;
 	if (old->flags == flags)
 		return 0;
+	log_ends = old->flags & ~flags & MEMSLOT_LOG_DIRTY;
 	rc = check_prot(sh, old, flags, &home);
 	if (rc)
 		return rc;
@@ -259,6 +261,9 @@ static int set_flags_locked(struct shadow *sh, struct memslot *old, unsigned fla
 		write_protect(sh, next);
 	shadow_dirty_slot_changed(sh, old, next);
 	memslot_free(old);
+	/* Kernel: kvm_mmu_slot_apply_flags(). */
+	if (log_ends)
+		(void)shadow_recover(sh, next->gfn, memslot_end(next));
 	return 0;
 }
 

@@ -43,6 +43,7 @@ int shadow_create(struct shadow **out, struct hostmm *mm, const struct backend_o
 	rwlock_init(&sh->mmu_lock);
 	around_init(&sh->around, around);
 	atomic_init(&sh->zap_piece, ZAP_PIECE);
+	atomic_init(&sh->reap_batch, REAP_BATCH);
 	sh->mn.ops = &shadow_notifier_ops;
 	rc = hostmm_subscribe(mm, &sh->mn);
 	bug_on(rc);
@@ -141,6 +142,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.zap_alls = sh->zap_alls,
 		.splits = sh->splits,
 		.collapses = sh->collapses,
+		.pruned = sh->pruned,
 		.leaves = ept_count_leaves(&sh->ept),
 		.leaves_4k = sync_load(&sh->ept.leaves[SPTE_LEVEL_4K]),
 		.leaves_2m = sync_load(&sh->ept.leaves[SPTE_LEVEL_2M]),

@@ -40,11 +40,12 @@ struct shadow_stats {
 	uint64_t upgrades;	 /* leaves made writable in place */
 	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
-		flushes;	      /* brackets that met a slot; leaves zapped; backend zaps */
-	uint64_t yields;	      /* times that a long zap let others have the lock */
-	uint64_t zap_alls;	      /* roots swapped */
-	uint64_t splits, collapses;   /* of large leaves */
-	uint64_t leaves, table_pages; /* now; leaves of all sizes */
+		flushes;	    /* brackets that met a slot; leaves zapped; backend zaps */
+	uint64_t yields;	    /* times that a long zap let others have the lock */
+	uint64_t zap_alls;	    /* roots swapped */
+	uint64_t splits, collapses; /* of large leaves */
+	uint64_t pruned; /* empty tables that faults took out of the way of large leaves */
+	uint64_t leaves, table_pages;		  /* now; leaves of all sizes */
 	uint64_t leaves_4k, leaves_2m, leaves_1g; /* now */
 };
 

@@ -13,6 +13,9 @@
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/zap.h"
 
+/* So many dead tables a fault leaves lying: 256 KiB. */
+#define REAP_BATCH 64u
+
 /*
  * Locks used to protect members:
  *	I	immutable after create
@@ -51,11 +54,12 @@ struct shadow {
 	/* [a] agers that began, and that have told the backend: monotonic. age.c draws why two. */
 	_Atomic uint64_t age_begun, age_done;
 
-	_Atomic uint64_t zap_piece; /* [a] ZAP_PIECE; tests take less */
+	_Atomic uint64_t zap_piece;  /* [a] ZAP_PIECE; tests take less */
+	_Atomic uint64_t reap_batch; /* [a] REAP_BATCH; as well */
 
 	_Atomic uint64_t faults, fixed, spurious, retries, fast, pages, batches, upgrades,
 		repointed;					 /* [a] */
-	_Atomic uint64_t zap_alls, splits, collapses;		 /* [a] */
+	_Atomic uint64_t zap_alls, splits, collapses, pruned;	 /* [a] */
 	_Atomic uint64_t invalidations, zapped, flushes, yields; /* [a] */
 };
 

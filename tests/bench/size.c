@@ -14,14 +14,17 @@ struct size_case {
 	const char *name;
 	uint64_t pages;
 	bool is_resident; /* touch them all; else only register them */
+	bool large;	  /* leaves may be large */
 	bool quick;
 	double limit; /* bytes a page */
 };
 
 static const struct size_case cases[] = {
-	{ "resident, 64 MiB", 64UL << 8, true, true, 32 },
-	{ "resident, 1 GiB", 1UL << 18, true, false, 32 },
-	{ "1 TiB registered, untouched", 1UL << 28, false, true, 0.01 },
+	{ "resident, 64 MiB", 64UL << 8, true, true, true, 32 },
+	{ "resident, 64 MiB, leaves of 4K", 64UL << 8, true, false, true, 32 },
+	{ "resident, 1 GiB", 1UL << 18, true, true, false, 32 },
+	{ "resident, 1 GiB, leaves of 4K", 1UL << 18, true, false, false, 32 },
+	{ "1 TiB registered, untouched", 1UL << 28, false, true, true, 0.01 },
 };
 
 static int private_bytes(double *bytes)
@@ -49,7 +52,8 @@ static int bytes_per_page(const void *arg, double *value)
 
 	if (!rc)
 		rc = shadow_rig_up(&r, c->pages,
-				   SHADOW_RIG_WINDOW | (c->is_resident ? SHADOW_RIG_POPULATE : 0));
+				   SHADOW_RIG_WINDOW | (c->large ? SHADOW_RIG_LARGE : 0) |
+					   (c->is_resident ? SHADOW_RIG_POPULATE : 0));
 	if (!rc && c->is_resident)
 		rc = shadow_rig_map(&r);
 	if (!rc)

@@ -198,20 +198,24 @@ static void install_run(uint64_t a, uint64_t b, fn_t fn, bool writable)
 
 static void collapse(uint64_t i)
 {
-	uint64_t first = i & ~(PAGES_2M - 1), use = 0;
+	uint64_t first = i & ~(PAGES_2M - 1), use = 0, all = SPTE_WRITE, any_write = 0;
 	bool may = model[first].state && model[first].level == 1 &&
 		   !(model[first].fn & (PAGES_2M - 1));
 	const uint64_t bits = SPTE_ACCESSED | SPTE_DIRTY;
 
 	for (uint64_t p = first; p < first + PAGES_2M; p++) {
 		may &= model[p].state && model[p].fn == model[first].fn + (p - first) &&
-		       !((model[p].state ^ model[first].state) & ~bits);
+		       !((model[p].state ^ model[first].state) & ~(bits | SPTE_WRITE));
 		use |= model[p].state & bits;
+		any_write |= model[p].state & SPTE_WRITE;
+		all &= model[p].state;
 	}
 	check(ept_collapse(&ept, BASE + i, 2) == may);
 	for (uint64_t p = first; may && p < first + PAGES_2M; p++) {
-		model[p].state |= use;
+		model[p].state = (model[p].state & ~SPTE_WRITE) | use | all;
 		model[p].level = 2;
+		/* Some had W, the leaf has not: where that says what is dirty, all are. */
+		model[p].dirtied = !ad && any_write && !all;
 	}
 }
 

@@ -127,6 +127,51 @@ UTEST(shadow_large, split_and_recover)
 	down();
 }
 
+/* What a zap leaves of small leaves is an empty table: no obstacle. It is freed when enough of them have come together. */
+UTEST(shadow_large, an_empty_table_makes_room)
+{
+	uint64_t tables;
+
+	up_with((struct rig_opts){ .around = 1 });
+	check_pages();
+	tables = stats().table_pages;
+	check_eq(shadow_split(r.shadow, 0, 1UL << 36), 0);
+	check_eq(stats().table_pages, tables + 2);
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, 0), rig_hva(&r, LARGE - 1)), 0);
+	/* One leaf is left: the table is not empty. */
+	check_eq(shadow_fault(r.shadow, GFN + 9, false), SHADOW_FIXED);
+	check(stats().leaves_2m == 0 && stats().pruned == 0);
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, 0), rig_hva(&r, LARGE)), 0);
+	check_eq(shadow_fault(r.shadow, GFN + 9, false), SHADOW_FIXED);
+	check(stats().leaves_2m == 1 && stats().pruned == 1);
+	check_eq(r.shadow->ept.dead_pages, 1);
+	check_eq(stats().table_pages, tables + 2);
+	atomic_store(&r.shadow->reap_batch, 2);
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, LARGE), rig_hva(&r, 2 * LARGE)), 0);
+	check_eq(shadow_fault(r.shadow, GFN + LARGE, true), SHADOW_FIXED);
+	check(stats().leaves_2m == 2 && stats().pruned == 2);
+	check_eq(r.shadow->ept.dead_pages, 0);
+	check_eq(stats().table_pages, tables);
+	check_pages();
+	down();
+}
+
+UTEST(shadow_large, the_end_of_a_dirty_log_makes_large_leaves_again)
+{
+	up_with((struct rig_opts){ .around = 0 });
+	check_pages();
+	check_eq(shadow_set_slot_flags(r.shadow, 1, MEMSLOT_LOG_DIRTY), 0);
+	for (uint64_t page = 0; page < r.pages; page++)
+		rig_store(rig_word(r.guest, page, 8), page);
+	check(stats().leaves_2m == 0 && stats().leaves_4k == 2 * LARGE);
+	check_eq(shadow_set_slot_flags(r.shadow, 1, 0), 0);
+	check(stats().leaves_2m == 2 && stats().leaves_4k == 0 && stats().collapses == 2);
+	check_pages();
+	rig_store(rig_word(r.guest, 3, 8), 4);
+	check_eq(rig_load(rig_word(r.host, 3, 8)), 4);
+	down();
+}
+
 UTEST(shadow_large, zap_all_is_one_flush)
 {
 	up_with((struct rig_opts){ .around = 8 });
