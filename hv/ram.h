@@ -60,10 +60,12 @@ struct ram_opts {
 
 /* What the memory did in all, for the user. */
 struct ram_stats {
-	uint64_t faults, spurious, retries, pages, batches, upgrades;
-	uint64_t invalidations, zapped, flushes;
+	uint64_t faults, spurious, retries, fast, pages, batches, upgrades, repointed;
+	uint64_t invalidations, zapped, flushes, yields, zap_alls;
+	uint64_t splits, collapses, pruned, aged;
 	uint64_t host_faults, page_ins, discards, wrprotects, remaps, zaps;
-	uint64_t leaves, table_pages, frames;
+	/* Now. Leaves of any size, by size, and the pages of 4K under them. */
+	uint64_t leaves, leaves_4k, leaves_2m, leaves_1g, mapped, table_pages, frames;
 };
 
 /*

@@ -26,14 +26,22 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 		{ "vcpus", m->cpus },
 		{ "run_ns", r->run_ns },
 		{ "faults", s->faults },
+		{ "fast", s->fast },
 		{ "spurious", s->spurious },
 		{ "pages", s->pages },
 		{ "batches", s->batches },
 		{ "upgrades", s->upgrades },
+		{ "repointed", s->repointed },
 		{ "retries", s->retries },
 		{ "invalidations", s->invalidations },
 		{ "zapped", s->zapped },
 		{ "flushes", s->flushes },
+		{ "yields", s->yields },
+		{ "zap_alls", s->zap_alls },
+		{ "splits", s->splits },
+		{ "collapses", s->collapses },
+		{ "pruned", s->pruned },
+		{ "aged", s->aged },
 		{ "host_faults", s->host_faults },
 		{ "page_ins", s->page_ins },
 		{ "discards", s->discards },
@@ -41,6 +49,10 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 		{ "remaps", s->remaps },
 		{ "zaps", s->zaps },
 		{ "leaves", s->leaves },
+		{ "leaves_4k", s->leaves_4k },
+		{ "leaves_2m", s->leaves_2m },
+		{ "leaves_1g", s->leaves_1g },
+		{ "mapped", s->mapped },
 		{ "table_pages", s->table_pages },
 		{ "frames", s->frames },
 		{ "changes", r->changes },
@@ -66,6 +78,12 @@ static void stats_text(FILE *out, const struct report *r, const struct ram_stats
 		" batches, %" PRIu64 " retries, %" PRIu64 " invalidations, %.3f s\n",
 		s->faults, s->pages, s->batches, s->retries, s->invalidations,
 		(double)r->run_ns / 1e9);
+	fprintf(out,
+		"mmu: %" PRIu64 " leaves of 4K, %" PRIu64 " of 2M, %" PRIu64 " of 1G, %" PRIu64
+		" split, %" PRIu64 " collapsed, %" PRIu64 " repointed, %" PRIu64
+		" fast faults, %" PRIu64 " flushes, %" PRIu64 " pages aged\n",
+		s->leaves_4k, s->leaves_2m, s->leaves_1g, s->splits, s->collapses, s->repointed,
+		s->fast, s->flushes, s->aged);
 }
 
 void report_stats(const struct machine *m, const struct report *r, const struct ram_stats *s,

@@ -29,7 +29,7 @@ static void show_progress(struct vm *vm, uint64_t elapsed_s)
 	ram_get_stats(vm->ram, &s);
 	fprintf(stderr,
 		"\rumbra: %" PRIu64 " s, %" PRIu64 " faults, %" PRIu64 " MiB in guest reach ",
-		elapsed_s, s.faults, s.leaves >> 8);
+		elapsed_s, s.faults, s.mapped >> 8);
 	fflush(stderr);
 }
 

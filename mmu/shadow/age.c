@@ -97,8 +97,10 @@ static uint64_t age_slot(struct shadow *sh, const struct memslot *slot, gfn_t gf
 	if (span.count && sh->ops->age && (flush || !sh->ept.opts.ad))
 		sh->ops->age(slot->backend, span.start - slot->gfn, span.end - span.start);
 	age_end(sh);
-	if (span.count)
+	if (span.count) {
+		count(&sh->aged, span.count);
 		trace_instant(kvm_age_hva, gfn, end - gfn, span.count);
+	}
 	return span.count;
 }
 
@@ -202,7 +204,7 @@ static gfn_t age_block(struct shadow *sh, const struct memslot *slot, gfn_t gfn,
 	return gfn;
 }
 
-int shadow_age(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *count)
+int shadow_age(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *used_count)
 {
 	const uint64_t limit = 1UL << SPTE_GFN_BITS;
 	struct age_result r = { .gfn = gfn, .used = used };
@@ -225,7 +227,8 @@ int shadow_age(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t *used, ui
 		}
 		sync_rcu_read_unlock();
 	}
-	*count = r.count;
+	*used_count = r.count;
+	count(&sh->aged, r.count);
 	trace_span(kvm_age_hva, begin, gfn, npages, r.count);
 	return 0;
 }

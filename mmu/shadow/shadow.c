@@ -143,6 +143,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.splits = sh->splits,
 		.collapses = sh->collapses,
 		.pruned = sh->pruned,
+		.aged = sh->aged,
 		.leaves = ept_count_leaves(&sh->ept),
 		.leaves_4k = sync_load(&sh->ept.leaves[SPTE_LEVEL_4K]),
 		.leaves_2m = sync_load(&sh->ept.leaves[SPTE_LEVEL_2M]),

@@ -45,6 +45,7 @@ struct shadow_stats {
 	uint64_t zap_alls;	    /* roots swapped */
 	uint64_t splits, collapses; /* of large leaves */
 	uint64_t pruned; /* empty tables that faults took out of the way of large leaves */
+	uint64_t aged;	 /* pages found used, that have to be used anew to be found again */
 	uint64_t leaves, table_pages;		  /* now; leaves of all sizes */
 	uint64_t leaves_4k, leaves_2m, leaves_1g; /* now */
 };
@@ -147,13 +148,14 @@ void shadow_get_stats(struct shadow *shadow, struct shadow_stats *stats);
 /*
  * shadow_age - which of the guest frames [gfn, gfn + npages) were used since the last call, or since they were mapped? Sets
  * their bits in @used (bit 0 of word 0 is @gfn; (npages + 63) / 64 words, cleared first; NULL: none) and their number in
- * *@count; all pages of a large leaf count together, and pages mapped around a fault count once. Forgets it, also in TLBs;
+ * *@used_count; all pages of a large leaf count together, and pages mapped around a fault count once. Forgets it, also in TLBs;
  * a backend whose hardware sets no A bits pays with a fault for the next use of each page.
  * Lockless: beside faults, invalidations, and other calls, one of which gets a page. Use through another mapping of the
  * same memory is hostmm_age()'s to ask for. 0, -EINVAL (no page, or beyond 2^36 gfns; nothing has changed).
  * Any thread, also in an RCU section. Kernel: /sys/kernel/mm/page_idle/bitmap, kvm_age_gfn().
  */
-int shadow_age(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *count);
+int shadow_age(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t *used,
+	       uint64_t *used_count);
 
 /*
  * shadow_check - is everything that an access may reach what the primary has? Each leaf of each root has a slot, the

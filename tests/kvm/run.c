@@ -319,7 +319,12 @@ UTEST(run, stats_as_text, .init = need_kvm)
 	check(number_before(s->err, " retries, ") == 0, "%s", s->err);
 	check(number_before(s->err, " invalidations, ") == 0, "%s", s->err);
 	check(seconds > 0 && seconds < 10, "%s", s->err);
-	check(strchr(s->err, '\n') == s->err + strlen(s->err) - 1, "one line: %s", s->err);
+	check(number_before(s->err, " leaves of 4K, ") + 512 * number_before(s->err, " of 2M, ") ==
+		      pages,
+	      "%s", s->err);
+	check(number_before(s->err, " pages aged\n") == 0, "%s", s->err);
+	check(strncmp(strchr(s->err, '\n'), "\nmmu: ", 6) == 0, "%s", s->err);
+	check(strrchr(s->err, '\n') == s->err + strlen(s->err) - 1, "two lines: %s", s->err);
 }
 
 UTEST(run, stats_as_json, .init = need_kvm)
@@ -332,7 +337,13 @@ UTEST(run, stats_as_json, .init = need_kvm)
 	check_eq(field(s->err, "status"), 0);
 	check_eq(field(s->err, "vcpus"), 2);
 	check(field(s->err, "pages") >= 256, "%s", s->err);
-	check(field(s->err, "leaves") >= 256, "%s", s->err);
+	check(field(s->err, "leaves") > 0, "%s", s->err);
+	check_eq(field(s->err, "leaves"), field(s->err, "leaves_4k") + field(s->err, "leaves_2m") +
+						  field(s->err, "leaves_1g"));
+	check_eq(field(s->err, "mapped"),
+		 field(s->err, "leaves_4k") + 512 * field(s->err, "leaves_2m"));
+	check(field(s->err, "mapped") >= 256, "%s", s->err);
+	check_eq(field(s->err, "splits") + field(s->err, "aged") + field(s->err, "yields"), 0);
 	check(field(s->err, "run_ns") > 0, "%s", s->err);
 	check(strstr(s->err, "{\"model\":\"a \\\"b\\\\\\\\c\","), "%s", s->err);
 
