@@ -2,12 +2,15 @@
 /* Actors on the secondaries: slots that go and come, roots that are dropped, and who copies pages by their dirty log. */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "mmu/shadow/dirty.h"
 #include "tests/stress/actors.h"
 
 #define DIRTY_ROUNDS 6
+#define ASKED	     24u
+#define PROFILES     12u
 
 static struct player *pick_device(struct world *w, uint64_t *random)
 {
@@ -20,6 +23,24 @@ static struct player *pick_device(struct world *w, uint64_t *random)
 			return p;
 	}
 	return NULL;
+}
+
+/* A store that changes nothing: what does it get? Where all meet, and anywhere. */
+static void must_get(struct world *w, const struct player *p, uint64_t offset, int want,
+		     uint64_t *random)
+{
+	for (unsigned i = 0; i < ASKED; i++) {
+		uint64_t page = i & 1 ? play_random(random) % w->pages
+				      : play_random(random) % 48 * (w->keep / 48);
+		hva_t at = world_hva(w, page) + offset + PLAY_COUNTER * sizeof(uint64_t);
+		int rc = device_add(p->dev, at, 0, NULL);
+
+		/* -EFAULT: another actor has just taken the right to store. */
+		if (rc != want && rc != -EFAULT)
+			fail((enum oracle)PLAY_STALE, page,
+			     "%s: store at %#lx after a change of its slot: %s, must be %s",
+			     p->name, at, strerror(-rc), strerror(-want));
+	}
 }
 
 /* Devices find no slot for a moment, and try again; all else they must not notice. */
@@ -36,14 +57,45 @@ int act_slots(struct world *w, uint64_t *random)
 	switch (play_random(random) % 3) {
 	case 0:
 		rc = shadow_remove_slot(sh, 0);
+		if (!rc)
+			must_get(w, p, 0, -ENXIO, random);
 		return rc ?: shadow_add_slot(sh, 0, gfn, w->pages, w->hva, 0);
 	case 1:
 		rc = shadow_move_slot(sh, 0, gfn + w->pages); /* no address twice */
+		if (!rc) {
+			must_get(w, p, 0, -ENXIO, random);
+			must_get(w, p, w->pages << PAGE_SHIFT, 0, random);
+		}
 		return rc ?: shadow_move_slot(sh, 0, gfn);
 	default:
 		rc = shadow_set_slot_flags(sh, 0, MEMSLOT_READONLY);
+		if (!rc)
+			must_get(w, p, 0, -EACCES, random);
 		return rc ?: shadow_set_slot_flags(sh, 0, 0);
 	}
+}
+
+/* One more device comes, works and goes, while all goes on. */
+int act_attach(struct world *w, uint64_t *random)
+{
+	const struct device_profile *d = device_profiles;
+	struct device *dev;
+	uint64_t seen;
+	int rc;
+
+	for (uint64_t skip = play_random(random) % PROFILES; skip && d->name; skip--)
+		d++;
+	if (!d->name || d->defers || d->part == DEVICE_PART_IGNORED)
+		d = device_profiles;
+	rc = device_create(&dev, d, w->mm, w->hva, w->pages);
+	for (unsigned i = 0; !rc && i < ASKED; i++) {
+		hva_t at = world_hva(w, play_random(random) % w->pages);
+
+		rc = device_read(dev, at + PLAY_COUNTER * sizeof(uint64_t), &seen, sizeof(seen));
+	}
+	if (!rc)
+		device_destroy(dev);
+	return rc;
 }
 
 int act_zap_all(struct world *w, uint64_t *random)

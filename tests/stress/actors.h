@@ -33,6 +33,7 @@ int act_store(struct world *w, uint64_t *random);
 /* actor_shadow.c: the slots and the dirty logs of secondaries */
 int act_slots(struct world *w, uint64_t *random);
 int act_dirty(struct world *w, uint64_t *random);
+int act_attach(struct world *w, uint64_t *random);
 int act_zap_all(struct world *w, uint64_t *random);
 
 /* Players are compared with what the pages hold while all are stopped. */

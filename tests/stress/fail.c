@@ -124,7 +124,7 @@ static void print_command(const struct world *w)
 		o->threads, o->device ? " --device " : "", o->device ? o->device : "",
 		o->no_kvm ? " --no-kvm" : "", o->check ? " --check" : "");
 	if (o->mutant)
-		fprintf(stderr, " --mutant %u", o->mutant);
+		fprintf(stderr, " --mutant %s%u", o->arms ? "M" : "", o->mutant);
 	fputc('\n', stderr);
 }
 

@@ -27,7 +27,7 @@ static const char help[] =
 	"  --threads N        on the host view, 0..16 (default 2)\n"
 	"  --device PROFILE   one device of that profile instead of one of each good one; none: no device\n"
 	"  --no-kvm           no guest: threads on the window take the place of its vCPUs\n"
-	"  --mutant N         break rule Mn of the library, or one of its arms (umbra-stress-mutants only)\n"
+	"  --mutant N         break a rule: M3 with all its arms, or that switch (umbra-stress-mutants only)\n"
 	"  --check            compare all tables once in a while, with everybody stopped\n"
 	"  --json             the summary as JSON on standard output\n"
 	"  --quiet            no progress\n"
@@ -113,6 +113,7 @@ static bool take_number(struct stress_opts *o, int opt, const char *text)
 		if (!read_number(*text == 'M' ? text + 1 : text, 1, 9999, &n))
 			return false;
 		o->mutant = (unsigned)n;
+		o->arms = *text == 'M';
 		return true;
 	default:
 		return false;
@@ -247,7 +248,7 @@ int main(int argc, char **argv)
 	o.seconds = o.seconds > 0 ? o.seconds / n : 5;
 	/* Threads come and go: each would leave an arena of the heap behind, which looks like a leak. */
 	mallopt(M_ARENA_MAX, 1);
-	mutant_choose(o.mutant);
+	mutant_choose(o.mutant, o.arms);
 	access_prepare();
 	fail_prepare(&o);
 	return run_all(&o, list, n);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 
 bool mutants_are_here(void);
-void mutant_choose(unsigned n); /* before any other thread */
+/* Before any other thread. @arms: M@n with all its arms, else switch @n alone. */
+void mutant_choose(unsigned n, bool arms);
 
 #endif

@@ -44,6 +44,7 @@ struct stress_opts {
 	const char *device; /* a profile; NULL: one of each that is good */
 	bool no_kvm, check, json, quiet;
 	unsigned mutant;
+	bool arms; /* of the mutant: all */
 };
 
 struct world;
