@@ -202,6 +202,8 @@ static int setup_kvm(struct vm *vm, struct why *w)
 	err = setup_slots(vm, w);
 	if (err)
 		return err;
+	if (vm->opts->plain_vm)
+		*vm->opts->plain_vm = vm->fd;
 	vm->shared = (struct vcpu_shared){
 		.ram = vm->ram,
 		.stop = &vm->stop,

@@ -11,12 +11,29 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct ram;
+
+/* Where /work is, for a caller who does something to it while the guest waits. */
+struct guest_work {
+	struct ram *ram;
+	int vm;	       /* KVM's descriptor of the machine */
+	uint32_t slot; /* of KVM */
+	uint64_t gpa, bytes;
+	void *plain; /* NULL: it is umbra's */
+};
+
 struct guest_run {
 	const char *bootargs;  /* a workload that marks PHASE_BEGIN and PHASE_END once */
 	uint64_t work_pages;   /* size of /work */
 	unsigned cpus;	       /* 0: 1 */
 	unsigned fault_around; /* as in struct machine */
 	bool plain; /* /work is an ordinary memslot: a fresh memfd that the kernel pages in */
+	/*
+	 * Optional, for one vCPU, which waits meanwhile: called at each phase mark of any number of rounds. 0 or -errno, which
+	 * ends the run. The caller has the stopwatch then, and *time is zeros.
+	 */
+	int (*mark)(void *ctx, const struct guest_work *work, uint32_t phase, uint64_t round);
+	void *mark_ctx;
 };
 
 struct guest_time {
