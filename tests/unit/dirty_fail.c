@@ -24,11 +24,11 @@ static struct rig r;
 static _Thread_local unsigned calloc_at;
 
 #ifndef UMBRA_SANITIZED
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	extern void *__libc_calloc(size_t, size_t);
 
-	return calloc_at && !--calloc_at ? NULL : __libc_calloc(n, size);
+	return calloc_at && !--calloc_at ? NULL : __libc_calloc(nmemb, size);
 }
 #endif
 
