@@ -196,7 +196,8 @@ static int fork_once(struct family *f, uint64_t *random)
 		pause_begin(w, PAUSE_STOP);
 		take_image(f, (const char *)(uintptr_t)w->hva);
 	}
-	memcpy(f->floor, w->floor, w->keep * sizeof(*f->floor));
+	for (uint64_t page = 0; page < w->keep; page++)
+		f->floor[page] = __atomic_load_n(&w->floor[page], __ATOMIC_ACQUIRE);
 	rc = make_child(w, w->mm, &f->mm);
 	if (exact)
 		pause_end(w);

@@ -251,11 +251,11 @@ static void run(struct world *w)
 {
 	static const struct timespec step = { .tv_nsec = STEP_NS };
 
-	watchdog_start(w);
 	if (w->guest)
 		vcpus_start(w);
 	players_start(w);
 	start_actors(w);
+	watchdog_start(w);
 	for (unsigned n = 1; stress_now() - w->begin < w->o->seconds; n++) {
 		nanosleep(&step, NULL);
 		if (w->o->check && n % CHECK_STEPS == 0)
