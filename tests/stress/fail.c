@@ -2,7 +2,6 @@
 /* The first failure: what was found, the last events around the page, the line that repeats it. It ends the program. */
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,17 +178,9 @@ static void on_bug(const char *file, int line, const char *what)
 	fail(ORACLE_BUG, 0, "%s:%d: %s", file, line, what);
 }
 
-static void on_abort(int sig)
-{
-	fail(ORACLE_BUG, 0, "signal %d", sig);
-}
-
 void fail_prepare(const struct stress_opts *o)
 {
 	options = o;
-	signal(SIGABRT, on_abort);
-	signal(SIGFPE, on_abort);
-	signal(SIGILL, on_abort);
 }
 
 /* vm_run() has set a handler of its own. */

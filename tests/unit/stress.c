@@ -61,6 +61,24 @@ UTEST(stress, other_sources)
 	run("migrate remap --no-kvm --json --seconds 0.5 --source mprotect");
 }
 
+/* The profiles that are known to be bad are found out, and the report has all that its reader needs. */
+UTEST(stress, bad_devices)
+{
+	static const char *const bad[] = { "ats-mixed-buggy", "xpmem-async" };
+
+	for (unsigned i = 0; i < 2; i++) {
+		const struct tool_said *s = stress_tool(
+			"mix collapse --no-kvm --json --seconds 20 --seed 5 --device %s", bad[i]);
+
+		skip_if(s->status == 77, "%s", s->text);
+		check(s->status == 1, "%s: %d: %s", bad[i], s->status, s->text);
+		check(strstr(s->text, "seed: 5, source: uffd\n"));
+		check(strstr(s->text, "last events"));
+		check(strstr(s->text, "repeat: "));
+		check(strstr(s->text, "\"failed\": true"));
+	}
+}
+
 /* What is not there yet is no success. */
 UTEST(stress, missing_is_said)
 {
