@@ -113,6 +113,7 @@ struct copier {
 	struct world *w;
 	struct shadow *sh;
 	unsigned slot, first, players; /* whose words */
+	bool manual;
 	uint64_t *bitmap;
 	uint64_t *copy; /* [keep][players] */
 };
@@ -137,6 +138,9 @@ static int harvest(struct copier *c)
 {
 	int rc = shadow_get_dirty_log(c->sh, c->slot, c->bitmap);
 
+	/* What is cleared is copied after that: a store in between is in the next log. */
+	if (!rc && c->manual)
+		rc = shadow_clear_dirty_log(c->sh, c->slot, 0, c->w->pages, c->bitmap);
 	for (uint64_t page = 0; !rc && page < c->w->keep; page++)
 		if (c->bitmap[page / 64] >> page % 64 & 1)
 			copy_page(c, page);
@@ -146,8 +150,9 @@ static int harvest(struct copier *c)
 static int copy_all(struct copier *c)
 {
 	static const struct timespec moment = { .tv_nsec = 1000000 };
-	int rc = shadow_set_slot_flags(c->sh, c->slot, MEMSLOT_LOG_DIRTY);
+	int rc = shadow_dirty_configure(c->sh, c->manual ? SHADOW_DIRTY_MANUAL : 0);
 
+	rc = rc ?: shadow_set_slot_flags(c->sh, c->slot, MEMSLOT_LOG_DIRTY);
 	for (uint64_t page = 0; !rc && page < c->w->keep; page++)
 		copy_page(c, page);
 	for (unsigned i = 0; !rc && i < DIRTY_ROUNDS; i++) {
@@ -174,6 +179,7 @@ int act_dirty(struct world *w, uint64_t *random)
 	struct copier c = { .w = w, .sh = w->shadow, .slot = STRESS_SLOT, .players = w->o->vcpus };
 	int rc = -ENOMEM;
 
+	c.manual = play_random(random) & 1;
 	if (p) {
 		c.sh = device_get_shadow(p->dev);
 		c.slot = 0;

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "mmu/host/hostmm_device.h"
+
 static void pick(const struct world *w, uint64_t *random, uint64_t most, hva_t *start, hva_t *end)
 {
 	uint64_t n = 1 + play_random(random) % most;
@@ -100,6 +102,37 @@ int act_recover(struct world *w, uint64_t *random)
 		return 0;
 	}
 	return shadow_split(sh, gfn, gfn + w->pages);
+}
+
+/* Were they used? Secondaries lose an A bit, or the entry until the next use; no contents, no right. */
+int act_age(struct world *w, uint64_t *random)
+{
+	struct mmu_notifier_subscriptions *all = hostmm_subscriptions(w->mm);
+	hva_t start, end;
+
+	pick(w, random, w->pages / 4, &start, &end);
+	if (play_random(random) & 1)
+		mmu_notifier_clear_flush_young(all, start, end);
+	else
+		mmu_notifier_clear_young(all, start, end);
+	return 0;
+}
+
+/* A device takes pages for itself; whoever else touches one has it brought back. */
+int act_private(struct world *w, uint64_t *random)
+{
+	hva_t start, end;
+	int rc;
+
+	pick(w, random, 16, &start, &end);
+	if (play_random(random) & 1)
+		rc = hostmm_make_exclusive(w->mm, start, end, w, NULL);
+	else
+		rc = hostmm_migrate_to_device(w->mm, start, end, w, NULL);
+	if (rc == -ENOSPC)
+		rc = hostmm_migrate(w->mm, w->hva, world_hva(w, w->pages), HOSTMM_MIGRATE_HOME);
+	/* -EFAULT, -EINVAL: another actor has just taken rights. */
+	return rc == -ENOENT || rc == -EFAULT || rc == -EINVAL ? 0 : rc;
 }
 
 int act_sums(struct world *w, uint64_t *random)

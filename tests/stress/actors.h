@@ -16,6 +16,8 @@ int act_merge(struct world *w, uint64_t *random);
 int act_unmerge(struct world *w, uint64_t *random);
 int act_collapse(struct world *w, uint64_t *random);
 int act_split(struct world *w, uint64_t *random);
+int act_age(struct world *w, uint64_t *random);
+int act_private(struct world *w, uint64_t *random);
 int act_recover(struct world *w, uint64_t *random);
 
 /* actor_fork.c */

@@ -60,7 +60,7 @@ struct actor {
 	unsigned pause_us; /* between two acts */
 };
 
-#define SCENARIO_ACTORS 16
+#define SCENARIO_ACTORS 20
 
 struct scenario {
 	const char *name;

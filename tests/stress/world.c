@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mmu/base/trace.h"
+#include "mmu/host/hostmm_device.h"
 #include "tests/stress/stress.h"
 
 #define TRACE_ORDER 14
@@ -238,6 +239,8 @@ static void take_down(struct world *w)
 static void compare_all(struct world *w)
 {
 	pthread_rwlock_wrlock(&w->changing);
+	if (hostmm_release_device(w->mm, w))
+		fail(ORACLE_ERROR, 0, "pages that an actor has taken do not come back");
 	pause_begin(w, PAUSE_STOP);
 	check_sums(w);
 	check_tables(w);
