@@ -341,6 +341,7 @@ DOCS := README.md LICENSE $(wildcard docs/*.md docs/races/*) guest/abi.h
 
 install: all
 	install -D -m 755 $(UMBRA) $(D)$(bindir)/umbra
+	install -D -m 755 $(STRESS) $(D)$(bindir)/umbra-stress
 	$(PUT) $(LIB) $(D)$(libdir)/libumbra.a
 	install -D -m 755 $(SO) $(D)$(libdir)/libumbra.so.$(VERSION)
 	ln -sf libumbra.so.$(VERSION) $(D)$(libdir)/libumbra.so.$(SOVERSION)
@@ -357,7 +358,7 @@ install: all
 	@for d in $(DOCS); do $(PUT) $$d $(D)$(docdir)/$$d || exit; done
 
 uninstall:
-	rm -f $(D)$(bindir)/umbra $(D)$(libdir)/libumbra.a $(D)$(libdir)/libumbra.so* \
+	rm -f $(D)$(bindir)/umbra $(D)$(bindir)/umbra-stress $(D)$(libdir)/libumbra.a $(D)$(libdir)/libumbra.so* \
 		$(D)$(libdir)/pkgconfig/umbra.pc $(patsubst %,$(D)$(mandir)/man1/%,$(notdir $(MAN)))
 	rm -rf $(D)$(includedir)/umbra $(D)$(datadir)/umbra $(D)$(docdir)
 

@@ -141,9 +141,12 @@ static void describe(struct guest_run *g)
 	snprintf(g->m.bootargs, sizeof(g->m.bootargs),
 		 "workload=stress players=%u keep=%lu seed=%lu", w->players, w->keep, w->o->seed);
 	g->m.image[n < 0 ? 0 : n] = 0;
+	/* Beside this program, as it is built, or where it is installed. */
 	slash = strrchr(g->m.image, '/');
 	if (slash)
 		strcpy(slash, "/guest/guest.elf");
+	if (access(g->m.image, R_OK))
+		snprintf(g->m.image, sizeof(g->m.image), "%s/guest.elf", UMBRA_LIBDIR);
 }
 
 int vcpus_create(struct world *w)
