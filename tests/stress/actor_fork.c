@@ -126,6 +126,27 @@ static int store_in_child(struct family *f, uint64_t *random)
 	return rc;
 }
 
+/* Twins of parent and child share frames again where they are equal: nobody sees that, and stores part them. */
+static int merge_across(struct family *f, uint64_t *random)
+{
+	struct world *w = f->w;
+	int rc = 0;
+
+	for (unsigned i = 0; !rc && i < 16; i++) {
+		uint64_t a = w->keep + play_random(random) % w->twins;
+		uint64_t b = w->keep + play_random(random) % w->twins;
+		hva_t theirs = (hva_t)(uintptr_t)f->reader.view + (b << PAGE_SHIFT);
+
+		if (i & 1)
+			rc = hostmm_merge(w->mm, world_hva(w, a), f->mm, theirs);
+		else
+			rc = hostmm_merge(f->mm, theirs, w->mm, world_hva(w, a));
+		if (rc == -EAGAIN || rc == -ENOENT)
+			rc = 0;
+	}
+	return rc;
+}
+
 static const struct device_profile *pick_profile(uint64_t *random)
 {
 	static const char *const name[] = { "kvm", "gru", "xpmem", "hmm", "pfn-cache", "ats-4k" };
@@ -176,6 +197,8 @@ static int use_child(struct family *f, bool exact, uint64_t *random)
 	if (rc)
 		return rc;
 	rc = store_in_child(f, random);
+	rc = rc ?: merge_across(f, random);
+	rc = rc ?: store_in_child(f, random);
 	compare(f, "a child has changed by itself");
 	device_destroy(f->dev);
 	f->dev = NULL;
