@@ -9,7 +9,6 @@
 #define UMBRA_TESTS_STRESS_STRESS_H
 
 #include <pthread.h>
-#include <setjmp.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -187,7 +186,7 @@ int players_create(struct world *w);
 void players_start(struct world *w);
 void players_join(struct world *w);
 void players_destroy(struct world *w);
-/* A player of @dev alone, of whoever has made it: one step. */
+/* play_ops.wrong: does not return. */
 void player_wrong(void *ctx, enum play_oracle oracle, uint64_t page, uint64_t got, uint64_t want);
 
 /* access.c: an access where memory may be shut or in a gap. False: it was not possible. */
