@@ -152,8 +152,6 @@ struct world {
 
 	atomic_bool actors_end, players_end, started;
 	double begin;
-	_Atomic uint64_t refaults_spared, merges,
-		skipped; /* of actors and children that are gone */
 	struct leak_snapshot before;
 };
 
