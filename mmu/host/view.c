@@ -8,13 +8,6 @@
 #include "mmu/base/trace.h"
 #include "mmu/host/view_priv.h"
 
-static void count_repoints(struct view *view, unsigned n)
-{
-	sync_fetch_add(&view->repoints, n);
-	if (view->uffd)
-		sync_fetch_add(&view->uffd->repoints, n);
-}
-
 /* Where [@home, @home + @npages) is mapped: like frames, views of large pages begin where one may begin. */
 static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 {
@@ -210,6 +203,7 @@ static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writab
 
 	if (!view->away[page])
 		sync_fetch_add(&view->foreign, 1);
+	view->broken += view->away[page] != AWAY_BROKEN;
 	view->away[page] = AWAY_BROKEN;
 	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
 		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
@@ -231,6 +225,7 @@ static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writab
 	if (rc)
 		return rc;
 	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
+	view->broken--;
 	if (!view->away[page])
 		sync_fetch_sub(&view->foreign, 1);
 	return 0;
@@ -391,10 +386,4 @@ uint64_t view_foreign(const struct view *view)
 uint64_t view_repoints(const struct view *view)
 {
 	return atomic_load_explicit(&view->repoints, memory_order_acquire);
-}
-
-void view_settle(struct view *view)
-{
-	lock_acquire(&view->repoint);
-	lock_release(&view->repoint);
 }

@@ -77,8 +77,8 @@ void view_shut(struct view *view);
 
 /*
  * view_foreign - pages whose VMA now points away from home; each costs a mapping of its own.
- * view_repoints - counts changes of VMAs. view_settle() waits until none is under way. A thread in the kernel that got
- * EFAULT compares the count from before its attempt: different means try again (docs/design.md, "The gap").
+ * view_repoints - counts changes of VMAs. view_settle() waits until none is under way, and makes pages that a failed one has
+ * left closed ask again (that is a change, too). A thread in the kernel that got EFAULT compares the count from before its attempt: different means try again (docs/design.md, "The gap").
  */
 uint64_t view_foreign(const struct view *view);
 uint64_t view_repoints(const struct view *view);

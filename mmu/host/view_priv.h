@@ -31,9 +31,17 @@ struct view {
 		foreign; /* [a] written under r: pages with away set, or about to lose it */
 	_Atomic uint64_t repoints; /* [a] written under r */
 	uint8_t *access;  /* [r] per page: 0, or 1 + PROT_* of its VMA; sparse; NULL: all 0 */
+	uint64_t broken;  /* [r] pages whose away is AWAY_BROKEN */
 	atomic_bool shut; /* [r] */
 	struct lock repoint;
 };
+
+static inline void count_repoints(struct view *view, unsigned n)
+{
+	sync_fetch_add(&view->repoints, n);
+	if (view->uffd)
+		sync_fetch_add(&view->uffd->repoints, n);
+}
 
 static inline void *view_addr(const struct view *view, uint64_t page)
 {
