@@ -97,7 +97,7 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	r->hpte = mmap(NULL, npages * sizeof(*r->hpte), PROT_READ | PROT_WRITE,
 		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (r->hpte == MAP_FAILED) {
-		rc = -errno;
+		rc = -ENOMEM;
 		goto err_undo_alloc;
 	}
 	(void)madvise(r->hpte, npages * sizeof(*r->hpte), MADV_NOHUGEPAGE); /* it is sparse */

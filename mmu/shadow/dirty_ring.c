@@ -153,38 +153,38 @@ void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t
 		shadow_mark_dirty(sh, slot, gfn);
 }
 
-int shadow_dirty_wait_room(struct shadow *sh, unsigned n, bool may_wait)
+int shadow_dirty_wait_room(struct shadow *sh, unsigned ring, bool may_wait)
 {
 	struct dirty_rings *rings = get_rings(sh);
 	int rc = 0;
 
-	if (!rings || n >= rings->count)
+	if (!rings || ring >= rings->count)
 		return 0;
 	lock_acquire(&rings->lock);
-	if (is_soft_full(rings, &rings->ring[n]) && !rings->released && !mutant(1161)) {
+	if (is_soft_full(rings, &rings->ring[ring]) && !rings->released && !mutant(1161)) {
 		rings->stats.waits += may_wait;
 		if (!may_wait)
 			rc = -EBUSY;
-		while (may_wait && is_soft_full(rings, &rings->ring[n]) && !rings->released)
+		while (may_wait && is_soft_full(rings, &rings->ring[ring]) && !rings->released)
 			cond_wait(&rings->changed, &rings->lock);
 	}
 	lock_release(&rings->lock);
 	return rc;
 }
 
-int shadow_dirty_ring_collect(struct shadow *sh, unsigned n, struct shadow_dirty_gfn *to,
+int shadow_dirty_ring_collect(struct shadow *sh, unsigned ring, struct shadow_dirty_gfn *to,
 			      unsigned max)
 {
 	struct dirty_rings *rings = get_rings(sh);
-	struct ring *ring;
+	struct ring *from;
 	unsigned got = 0;
 
-	if (!rings || n >= rings->count || max > INT32_MAX)
+	if (!rings || ring >= rings->count || max > INT32_MAX)
 		return -EINVAL;
-	ring = &rings->ring[n];
+	from = &rings->ring[ring];
 	lock_acquire(&rings->lock);
-	for (; got < max && ring->fetch < ring->dirty; got++) {
-		struct entry *entry = &ring->entry[ring->fetch++ % rings->size];
+	for (; got < max && from->fetch < from->dirty; got++) {
+		struct entry *entry = &from->entry[from->fetch++ % rings->size];
 
 		bug_on(entry->state != GFN_DIRTY);
 		entry->state = GFN_RESET;

@@ -147,7 +147,9 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 	struct fault f;
 	int rc;
 
+	f.slot = NULL;
 	f.gfn = gfn;
+	f.block = (struct around_block){ .start = gfn, .end = gfn + 1 };
 	f.write = write;
 	f.ring = ring;
 	f.alone = false;

@@ -152,14 +152,14 @@ static struct memslots *other_set(struct slots *slots)
 	return &slots->set[!slots_get(slots)->index];
 }
 
-void slots_stage(struct slots *slots, struct memslot *old, struct memslot *new)
+void slots_stage(struct slots *slots, struct memslot *old, struct memslot *next)
 {
 	if (old)
 		interval_tree_remove(&slots->ids, &entry_of(old)->id);
-	if (new)
-		interval_tree_insert(&slots->ids, &entry_of(new)->id);
-	slots->count += (new != NULL) - (old != NULL);
-	change_set(other_set(slots), old, new);
+	if (next)
+		interval_tree_insert(&slots->ids, &entry_of(next)->id);
+	slots->count += (next != NULL) - (old != NULL);
+	change_set(other_set(slots), old, next);
 }
 
 void slots_publish(struct slots *slots)
@@ -168,7 +168,7 @@ void slots_publish(struct slots *slots)
 	sync_store_release(&slots->current, other_set(slots));
 }
 
-void slots_mirror(struct slots *slots, struct memslot *old, struct memslot *new)
+void slots_mirror(struct slots *slots, struct memslot *old, struct memslot *next)
 {
-	change_set(other_set(slots), old, new);
+	change_set(other_set(slots), old, next);
 }

@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "tests/bench/bench.h"
@@ -35,9 +36,9 @@ static int private_bytes(double *bytes)
 
 	if (!status)
 		return -errno;
-	while (fgets(line, sizeof(line), status))
-		if (sscanf(line, "RssAnon: %lu kB", &kib) == 1)
-			break;
+	while (!kib && fgets(line, sizeof(line), status))
+		if (!strncmp(line, "RssAnon:", 8))
+			kib = strtoul(line + 8, NULL, 10);
 	fclose(status);
 	*bytes = 1024.0 * (double)kib;
 	return kib ? 0 : -ENODATA;
@@ -47,7 +48,7 @@ static int bytes_per_page(const void *arg, double *value)
 {
 	const struct size_case *c = arg;
 	struct shadow_rig r;
-	double before, after = 0;
+	double before = 0, after = 0;
 	int rc = private_bytes(&before);
 
 	if (!rc)

@@ -9,16 +9,17 @@
 static _Atomic unsigned allocations; /* this many from now on, one fails; 0: none does */
 
 /* Takes the place of the C library's, but under the sanitizers, which have their own. */
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	void *p;
 
 	if ((atomic_load(&allocations) && atomic_fetch_sub(&allocations, 1) == 1) ||
-	    (size && n > SIZE_MAX / size))
+	    (size && nmemb > SIZE_MAX / size))
 		return NULL;
-	p = malloc(n * size);
+	p = malloc(nmemb * size + 1);
 	if (p)
-		explicit_bzero(p, n * size); /* memset() would make the compiler call calloc() */
+		explicit_bzero(p,
+			       nmemb * size); /* memset() would make the compiler call calloc() */
 	return p;
 }
 #endif

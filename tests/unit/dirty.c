@@ -19,15 +19,16 @@ static atomic_bool no_memory;
 
 /* Takes the place of the C library's, but under the sanitizers, which have their own. */
 #ifndef UMBRA_SANITIZED
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	void *p;
 
-	if (atomic_load(&no_memory) || (size && n > SIZE_MAX / size))
+	if (atomic_load(&no_memory) || (size && nmemb > SIZE_MAX / size))
 		return NULL;
-	p = malloc(n * size);
+	p = malloc(nmemb * size + 1);
 	if (p)
-		explicit_bzero(p, n * size); /* memset() would make the compiler call calloc() */
+		explicit_bzero(p,
+			       nmemb * size); /* memset() would make the compiler call calloc() */
 	return p;
 }
 #endif

@@ -25,12 +25,12 @@ static bool fails(unsigned *at)
 	return *at && !--*at;
 }
 
-void *calloc(size_t n, size_t size)
+void *calloc(size_t nmemb, size_t size)
 {
 	extern void *__libc_calloc(size_t, size_t);
 
 	if (!fails(&calloc_at))
-		return __libc_calloc(n, size);
+		return __libc_calloc(nmemb, size);
 	errno = ENOMEM;
 	return NULL;
 }
