@@ -37,8 +37,9 @@ UTEST(working_set, samples_in_time_and_the_guest_is_right, .init = need_kvm)
 {
 	unsigned long long pages[64];
 	const struct said *s = umbra(RUN
-				     "--working-set=0.002 --stats=json --check --quiet "
-				     "--set '/chosen/bootargs=workload=touch op=mixed rounds=40'");
+				     "--working-set=0.%03u --stats=json --check --quiet "
+				     "--set '/chosen/bootargs=workload=touch op=mixed rounds=40'",
+				     slowly(2));
 	unsigned n;
 
 	umbra_ended(0);
@@ -66,7 +67,7 @@ UTEST(working_set, text, .init = need_kvm)
 
 UTEST(working_set, beside_churn, .init = need_kvm)
 {
-	umbra(RUN "--working-set=0.002 --check --set /umbra/churn/enabled=true");
+	umbra(RUN "--working-set=0.%03u --check --set /umbra/churn/enabled=true", slowly(2));
 	umbra_ended(0);
 }
 
