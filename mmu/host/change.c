@@ -144,6 +144,11 @@ static int migrate_home_chunk(struct region *r, uint64_t page, uint64_t end,
 	return 0;
 }
 
+int bring_home(struct region *r, uint64_t page)
+{
+	return change_region(r, page, page + 1, MMU_NOTIFY_CLEAR, migrate_home_chunk);
+}
+
 int hostmm_discard(struct hostmm *mm, hva_t start, hva_t end)
 {
 	atomic_fetch_add_explicit(&mm->discards, 1, memory_order_relaxed);

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Brackets over pages, the change of a page's frame inside one, and the break of sharing by a store. */
+#include <errno.h>
+
 #include "mmu/base/mutant.h"
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_priv.h"
@@ -132,7 +134,7 @@ int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uin
 	return rc;
 }
 
-int cow_show(struct region *r, uint64_t page, bool write)
+static int show(struct region *r, uint64_t page, bool write)
 {
 	uint64_t hpte;
 	int rc = cow_get(r, page, page + 1, write, &hpte);
@@ -144,6 +146,20 @@ int cow_show(struct region *r, uint64_t page, bool write)
 	/* It would take a gap to show it read-only: a load of a host thread counts as a store. */
 	rc = cow_get(r, page, page + 1, true, &hpte);
 	return rc ? rc : hpte_show(r, page);
+}
+
+int cow_show(struct region *r, uint64_t page, bool write)
+{
+	struct chunk_lock *chunk = region_chunk(r, page);
+	int rc = show(r, page, write);
+
+	if (rc != -ENOMEM)
+		return rc;
+	/* Out of VMAs, perhaps: at home it costs none. What it has shared is unshared. */
+	lock_release(&chunk->lock);
+	rc = bring_home(r, page);
+	lock_acquire(&chunk->lock);
+	return rc ? rc : show(r, page, write);
 }
 
 void hostmm_get_actor_stats(struct hostmm *mm, struct hostmm_actor_stats *stats)

@@ -107,6 +107,7 @@ int hostmm_fork(struct hostmm *mm, const struct hostmm_opts *opts, struct hostmm
 		hostmm_destroy(new);
 		return rc;
 	}
+	ksm_fork(mm, new);
 	atomic_fetch_add_explicit(&mm->forks, 1, memory_order_relaxed);
 	*child = new;
 	return 0;

@@ -219,6 +219,7 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva)
 	uint64_t npages;
 	fn_t home;
 
+	ksm_exit(mm, hva);
 	rwlock_write_acquire(&mm->mmap_lock);
 	for (link = &mm->regions; (r = *link) && r->start != hva; link = &r->next)
 		;

@@ -33,6 +33,7 @@ struct hostmm {
 		owner[HPTE_OWNERS]; /* [a] devices that have had pages, by number; 0 is nobody */
 	_Atomic uint64_t cow_copies, forks, merges; /* [a] */
 	_Atomic uint64_t page_ins, pages_in;	    /* [a] of regions that are gone */
+	_Atomic(struct ksm *) ksm; /* [a] the service that merges its pages, for good; or NULL */
 };
 
 /* hostmm_region - the region with @hva inside, or NULL. mmap_lock held. */
@@ -110,13 +111,33 @@ int frame_for_copy(struct region *r, uint64_t page, fn_t *fn);
 int device_pull(struct region *r, uint64_t page, uint64_t end);
 unsigned hostmm_owner(struct hostmm *mm, const void *owner);
 
+/*
+ * merge_protect - take the right to store to @page from everybody (CHANGE), and a map and a reference of its frame: the
+ * frame's contents stand still until merge_unprotect(). mmap_lock held. 0 or -ENOENT.
+ */
+int merge_protect(struct region *r, uint64_t page, fn_t *fn);
+void merge_unprotect(struct pool *pool, fn_t fn);
+
+/*
+ * ksm_exit - the region that begins at @hva goes: a service forgets it. ksm_fork - the service of @mm, if any, looks after
+ * @child, too. No lock held. Kernel: ksm_exit(), ksm_fork().
+ */
+void ksm_exit(struct hostmm *mm, hva_t hva);
+void ksm_fork(struct hostmm *mm, struct hostmm *child);
+
 /* cow_break - give @page a copy of its frame if it is present and shares it. mmap_lock held, no chunk lock. 0, -ENOSPC. */
 int cow_break(struct region *r, uint64_t page);
 
 /* cow_get - hpte_get(), with sharing broken where a store needs that. Chunk lock held, dropped meanwhile. */
 int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
 
-/* cow_show - bring @page in and show it in the host view. Chunk lock held, dropped meanwhile. 0 or -errno. */
+/* bring_home - hostmm_migrate() of one page, to its home frame. mmap_lock held, no chunk lock. 0. */
+int bring_home(struct region *r, uint64_t page);
+
+/*
+ * cow_show - bring @page in and show it in the host view: when VMAs run out, from its home frame.
+ * Chunk lock held, dropped meanwhile. 0 or -errno.
+ */
 int cow_show(struct region *r, uint64_t page, bool write);
 
 #endif

@@ -74,8 +74,9 @@ struct region {
 	struct view *view;	       /* [I] */
 	enum hostmm_source source;     /* [I] */
 	struct trap trap;	       /* source.c's, while attached */
-	hva_t forked_from;	/* [I] where the parent has this region; 0 without a parent */
-	_Atomic uint64_t *hpte; /* [c] sparse */
+	hva_t forked_from; /* [I] where the parent has this region; 0 without a parent */
+	_Atomic(struct ksm_area *) ksm; /* [a] of ksm.c: its pages are merged; NULL: not */
+	_Atomic uint64_t *hpte;		/* [c] sparse */
 	_Atomic uint8_t *
 		split; /* [c] per chunk: it may not be one large entry though its pages lie in a row; sparse */
 	_Atomic uint64_t page_ins, pages_in; /* relaxed counters */

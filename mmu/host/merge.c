@@ -16,11 +16,8 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_priv.h"
 
-/*
- * Take the right to store to @page from everybody, and a map and a reference of its frame. mmap_lock held.
- * 0 or -ENOENT. Kernel: write_protect_page().
- */
-static int protect(struct region *r, uint64_t page, fn_t *fn)
+/* Kernel: write_protect_page(). */
+int merge_protect(struct region *r, uint64_t page, fn_t *fn)
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
 	struct mmu_notifier_range range;
@@ -43,7 +40,7 @@ static int protect(struct region *r, uint64_t page, fn_t *fn)
 	return rc;
 }
 
-static void unprotect(struct pool *pool, fn_t fn)
+void merge_unprotect(struct pool *pool, fn_t fn)
 {
 	pool_unmap(pool, fn);
 	pool_put(pool, fn, 1);
@@ -85,18 +82,18 @@ static int merge_pages(struct region *ra, uint64_t a, struct region *rb, uint64_
 	fn_t fa, fb;
 	int rc;
 
-	rc = protect(ra, a, &fa);
+	rc = merge_protect(ra, a, &fa);
 	if (rc)
 		return rc;
-	rc = protect(rb, b, &fb);
+	rc = merge_protect(rb, b, &fb);
 	if (!rc) {
 		if (!is_equal(pool, fa, fb))
 			rc = -EAGAIN;
 		else if (fa != fb)
 			rc = replace(rb, b, fb, fa);
-		unprotect(pool, fb);
+		merge_unprotect(pool, fb);
 	}
-	unprotect(pool, fa);
+	merge_unprotect(pool, fa);
 	return rc;
 }
 

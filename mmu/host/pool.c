@@ -11,6 +11,7 @@
 /* Frame flags. Zero is the state of a frame never used: the array is sparse. */
 #define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
 #define FRAME_LOOSE  (1u << 1) /* of no region: unreserve with the last reference */
+#define FRAME_STABLE (1u << 2) /* who merges pages keeps it */
 
 int pool_create(struct pool **out, uint64_t frames, bool canary)
 {
@@ -263,6 +264,22 @@ void pool_unmap(struct pool *pool, fn_t fn)
 uint32_t pool_maps(struct pool *pool, fn_t fn)
 {
 	return sync_load_acquire(&pool->frames[fn].maps);
+}
+
+void pool_set_stable(struct pool *pool, fn_t fn, bool stable)
+{
+	bug_on(!pool_maps(pool, fn));
+	if (stable)
+		atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_STABLE,
+					 memory_order_relaxed);
+	else
+		atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_STABLE,
+					  memory_order_relaxed);
+}
+
+bool pool_is_stable(const struct pool *pool, fn_t fn)
+{
+	return atomic_load_explicit(&pool->frames[fn].flags, memory_order_relaxed) & FRAME_STABLE;
 }
 
 uint32_t pool_refs(const struct pool *pool, fn_t fn)

@@ -90,10 +90,19 @@ uint32_t pool_maps(struct pool *pool, fn_t fn);
 /*
  * pool_zero_run - POOL_LARGE frames of zeros, from a multiple of POOL_LARGE on, that many pages share read-only: the
  * pool has a reference and a map of each for good, so nobody is ever alone with one. Made at the first call; not counted
- * as used. 0, -ENOSPC without such a place, -ENOMEM. pool_is_zero - is @fn one of them? Kernel: the huge zero folio.
+ * as used. 0, -ENOSPC without such a place, -ENOMEM. pool_is_zero - is @fn one of them? pool_zero_maps - how many pages have one.
+ * Kernel: the huge zero folio.
  */
 int pool_zero_run(struct pool *pool, fn_t *first);
 bool pool_is_zero(struct pool *pool, fn_t fn);
+uint64_t pool_zero_maps(struct pool *pool);
+
+/*
+ * pool_set_stable - note that who merges pages keeps frame @fn as it is: he has a map and a reference of it, until after he has
+ * taken the note back. pool_is_stable - has he? Kernel: folio_set_stable_node().
+ */
+void pool_set_stable(struct pool *pool, fn_t fn, bool stable);
+bool pool_is_stable(const struct pool *pool, fn_t fn);
 
 /* pool_used - frames with a reference now; reserved ones without contents do not count. */
 uint64_t pool_used(const struct pool *pool);

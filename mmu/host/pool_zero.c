@@ -66,6 +66,16 @@ bool pool_is_zero(struct pool *pool, fn_t fn)
 	return first != FN_NONE && first <= fn && fn - first < POOL_LARGE;
 }
 
+uint64_t pool_zero_maps(struct pool *pool)
+{
+	fn_t first = sync_load_acquire(&pool->zero);
+	uint64_t maps = 0;
+
+	for (uint64_t i = 0; first != FN_NONE && i < POOL_LARGE; i++)
+		maps += pool_maps(pool, first + i) - 1;
+	return maps;
+}
+
 void pool_drop_zero_run(struct pool *pool)
 {
 	fn_t first = sync_load(&pool->zero);

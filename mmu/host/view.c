@@ -65,6 +65,7 @@ static void page_array_free(void *array, uint64_t npages, size_t size)
 
 static void free_view(struct view *view)
 {
+	view_count_foreign(view, -(int64_t)view_foreign(view));
 	page_array_free(view->away, view->npages, sizeof(*view->away));
 	page_array_free(view->rights, view->npages, sizeof(*view->rights));
 	if (view->access)
@@ -201,8 +202,10 @@ static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writab
 	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
 	int rc = 0;
 
+	if (fn != view->home + page && view_is_full(view, page))
+		return -ENOMEM;
 	if (!view->away[page])
-		sync_fetch_add(&view->foreign, 1);
+		view_count_foreign(view, 1);
 	view->broken += view->away[page] != AWAY_BROKEN;
 	view->away[page] = AWAY_BROKEN;
 	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
@@ -227,7 +230,7 @@ static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writab
 	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
 	view->broken--;
 	if (!view->away[page])
-		sync_fetch_sub(&view->foreign, 1);
+		view_count_foreign(view, -1);
 	return 0;
 }
 

@@ -81,6 +81,12 @@ void view_shut(struct view *view);
  * left closed ask again (that is a change, too). A thread in the kernel that got EFAULT compares the count from before its attempt: different means try again (docs/design.md, "The gap").
  */
 uint64_t view_foreign(const struct view *view);
+/*
+ * view_limit_foreign - let views show at most @pages of the process away from home, from now on: view_map() of another one whose
+ * home frame is free says -ENOMEM, and the owner brings the page home. 0: 3/8 of vm.max_map_count, as such a page may
+ * cost two VMAs and others need some.
+ */
+void view_limit_foreign(uint64_t pages);
 uint64_t view_repoints(const struct view *view);
 void view_settle(struct view *view);
 

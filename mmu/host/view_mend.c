@@ -15,7 +15,7 @@ static bool mend_page(struct view *view, uint64_t page)
 		return false;
 	view->away[page] = 0;
 	view->broken--;
-	sync_fetch_sub(&view->foreign, 1);
+	view_count_foreign(view, -1);
 	return true;
 }
 

@@ -59,6 +59,14 @@ static inline bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
 }
 
+/*
+ * view_count_foreign - note that a page has left home, or is back (@n 1 or -1). repoint held, or the view known to nobody.
+ * view_is_full - would @page cost VMAs of which the process has too few? Not if its home frame is somebody else's: there is no
+ * other way to show it then.
+ */
+void view_count_foreign(struct view *view, int64_t n);
+bool view_is_full(const struct view *view, uint64_t page);
+
 /* view_open - give the VMAs of [page, page + n) the rights that view_protect() has left them. repoint held. 0 or -errno. */
 int view_open(struct view *view, uint64_t page, uint64_t n);
 

@@ -39,15 +39,17 @@ static int set_rights(struct view *view, uint64_t page, uint64_t n, enum view_ri
 /* The VMA of the page is replaced by one with the rights that it is to have: there is no gap. */
 static int repoint(struct view *view, uint64_t page, fn_t fn, enum view_rights rights)
 {
+	if (fn != view->home + page && view_is_full(view, page))
+		return -ENOMEM;
 	if (mmap(view_addr(view, page), PAGE_SIZE, prot_of(rights),
 		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
 		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
 		return -errno;
 	if (!view->away[page])
-		sync_fetch_add(&view->foreign, 1);
+		view_count_foreign(view, 1);
 	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
 	if (!view->away[page])
-		sync_fetch_sub(&view->foreign, 1);
+		view_count_foreign(view, -1);
 	view->rights[page] = rights;
 	trace_instant(umbra_repoint, page, fn, rights == VIEW_WRITE);
 	return 0;

@@ -2,6 +2,7 @@
 /* Taking away: leaves, the right to store, dirty bits; and giving a leaf another frame. */
 #include <errno.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/shadow/ept_priv.h"
 
 /* Does the range end inside the leaf on which the walk stands? */
@@ -159,13 +160,14 @@ int ept_repoint_begin(struct ept *ept, gfn_t gfn)
 
 void ept_repoint_end(struct ept *ept, gfn_t gfn, fn_t fn)
 {
-	uint64_t new = ept_make_leaf(ept, fn, false, SPTE_LEVEL_4K);
+	uint64_t new = ept_make_leaf(ept, fn, mutant(29), SPTE_LEVEL_4K);
 	struct ept_iter it;
 
 	iter_start(&it, root_current(ept), gfn, gfn + 1, SPTE_LEVEL_4K);
 	while (iter_down(&it))
 		;
-	bug_on(it.spte != SPTE_FROZEN || it.level != SPTE_LEVEL_4K || !spte_check_repoint(new));
+	bug_on(it.spte != SPTE_FROZEN || it.level != SPTE_LEVEL_4K ||
+	       (!spte_check_repoint(new) && !mutant(29)));
 	bug_on(sync_exchange(iter_entry(&it), new) != SPTE_FROZEN);
 	atomic_fetch_add_explicit(&ept->leaves[SPTE_LEVEL_4K], 1, memory_order_relaxed);
 }

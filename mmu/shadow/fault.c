@@ -141,6 +141,26 @@ static int try_fault(struct shadow *sh, struct fault *f)
 	return rc;
 }
 
+/*
+ * The backend, or the table, is out of memory: for a window that means VMAs, of which a page at home needs none. Unshared, if it
+ * must be. False: that has been tried.
+ */
+static bool bring_home(struct shadow *sh, struct fault *f)
+{
+	const struct memslot *slot;
+	hva_t hva = 0;
+
+	if (f->at_home)
+		return false;
+	f->at_home = f->alone = true;
+	sync_rcu_read_lock();
+	slot = memslots_find(slots_get(&sh->slots), f->gfn);
+	if (slot)
+		hva = slot->hva + ((f->gfn - slot->gfn) << PAGE_SHIFT);
+	sync_rcu_read_unlock();
+	return slot && !hostmm_migrate(sh->mm, hva, hva + PAGE_SIZE, HOSTMM_MIGRATE_HOME);
+}
+
 int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, bool may_wait)
 {
 	uint64_t begin = trace_begin();
@@ -152,7 +172,7 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 	f.block = (struct around_block){ .start = gfn, .end = gfn + 1 };
 	f.write = write;
 	f.ring = ring;
-	f.alone = false;
+	f.alone = f.at_home = false;
 	count(&sh->faults, 1);
 	for (;;) {
 		/* Outside of the section: room comes by a reset, which slot changes hold up, which wait for sections. */
@@ -167,6 +187,8 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 				      f.block.end - f.block.start);
 		}
 		sync_rcu_read_unlock();
+		if (rc == -ENOMEM && bring_home(sh, &f))
+			continue;
 		if (rc != FAULT_AGAIN && rc != -EAGAIN)
 			break;
 		count(&sh->retries, 1);

@@ -19,6 +19,7 @@ struct fault {
 	bool write;
 	unsigned ring; /* the producer, for dirty logging */
 	bool alone; /* no pages around: neighbours that are being invalidated must not hold this one up */
+	bool at_home; /* it has been brought home, since the backend could not map it where it was */
 
 	/* The snapshot, before anything was looked at. */
 	uint64_t seq;

@@ -181,14 +181,20 @@ UTEST(fail, wrprotect_falls_back_to_zap, .init = up, .fini = down)
 /* A repoint that fails in any of its steps leaves a page that nobody reaches, and the next one mends it. */
 UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 {
+	unsigned prot;
+	fn_t home;
+
 	rig_store(rig_word(r.host, 3, 0), 33);
 	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	/* Somebody has its home frame: it cannot go there instead, which is tried. */
+	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
+	check(pool_get_unless_used(r.pool, home));
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 2);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
-	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 1);
+	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 2);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
-	fail(MPROTECT, 0, ENOMEM, 1, 1);
+	fail(MPROTECT, 0, ENOMEM, 1, 2);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check(rule.seen > 0);
 	rule.call = NONE;
@@ -196,6 +202,31 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 	rig_guest_store(&r, rig_word(r.guest, 3, 0), 34);
 	check_eq(rig_load(rig_word(r.host, 3, 0)), 34);
 	check_eq(r.window_fatal, 0);
+	rig_check(&r);
+	pool_put(r.pool, home, 1);
+}
+
+/* Out of VMAs: a page that is away goes home, where it needs none. */
+UTEST(fail, a_repoint_that_fails_brings_the_page_home, .init = up, .fini = down)
+{
+	struct gup_page page;
+	unsigned prot;
+	fn_t home;
+
+	rig_store(rig_word(r.host, 3, 0), 33);
+	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
+	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), SHADOW_FIXED);
+	rule.call = NONE;
+	check(hostmm_peek(r.mm, rig_hva(&r, 3), &page) && page.fn == home);
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
+	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	check_eq(rig_load(rig_word(r.host, 3, 0)), 33);
+	rule.call = NONE;
+	check(hostmm_peek(r.mm, rig_hva(&r, 3), &page) && page.fn == home);
+	check(!r.window_fatal && !r.host_fatal);
 	rig_check(&r);
 }
 

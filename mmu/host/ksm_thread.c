@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Who scans, how much at once, and what has come of it. */
+#include <errno.h>
+#include <signal.h>
+
+#include "mmu/host/ksm_priv.h"
+
+/* Between two batches others may have the service. */
+static uint64_t one_batch(struct ksm *ksm, uint64_t npages)
+{
+	uint64_t n;
+
+	ksm_claim_scan(ksm);
+	n = ksm_batch(ksm, min_u64(npages, KSM_BATCH));
+	ksm_release(ksm);
+	return n;
+}
+
+uint64_t ksm_scan(struct ksm *ksm, uint64_t npages)
+{
+	uint64_t done = 0;
+	int ends = 0;
+
+	/* One end is that of the pass that the last call has left; two are a pass without a page. */
+	while (done < npages && ends < 2 && !sync_load(&ksm->stop)) {
+		uint64_t n = one_batch(ksm, npages - done);
+
+		ends = n ? 0 : ends + 1;
+		done += n;
+	}
+	return done;
+}
+
+uint64_t ksm_pass(struct ksm *ksm)
+{
+	uint64_t n, done = 0;
+
+	while ((n = one_batch(ksm, KSM_BATCH)))
+		done += n;
+	return done;
+}
+
+/*
+ * Until it is time for more, or for the end; with nothing to scan, until somebody has been here since @claims were counted.
+ * True: go on.
+ */
+static bool rest(struct ksm *ksm, bool idle, uint64_t claims)
+{
+	struct timespec until;
+	unsigned ms = ksm->opts.sleep_millisecs;
+	bool in_time = true;
+
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += ms / 1000;
+	until.tv_nsec += (long)(ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
+	lock_acquire(&ksm->lock);
+	while (idle && !ms && ksm->claims == claims && !sync_load(&ksm->stop))
+		cond_wait(&ksm->changed, &ksm->lock);
+	while (ms && in_time && !sync_load(&ksm->stop))
+		in_time = cond_wait_until(&ksm->changed, &ksm->lock, &until);
+	lock_release(&ksm->lock);
+	return !sync_load(&ksm->stop);
+}
+
+static void *ksmd(void *arg)
+{
+	struct ksm *ksm = arg;
+	uint64_t claims, done;
+
+	do {
+		lock_acquire(&ksm->lock);
+		claims = ksm->claims;
+		lock_release(&ksm->lock);
+		done = ksm_scan(ksm, ksm->opts.pages_to_scan);
+	} while (rest(ksm, !done, claims));
+	return NULL;
+}
+
+int ksm_start(struct ksm *ksm)
+{
+	sigset_t all, old;
+	int rc;
+
+	if (ksm->running)
+		return -EALREADY;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	rc = -pthread_create(&ksm->thread, NULL, ksmd, ksm);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	ksm->running = !rc;
+	return rc;
+}
+
+void ksm_stop(struct ksm *ksm)
+{
+	if (!ksm->running)
+		return;
+	lock_acquire(&ksm->lock);
+	sync_store(&ksm->stop, true);
+	cond_broadcast(&ksm->changed);
+	lock_release(&ksm->lock);
+	bug_on(pthread_join(ksm->thread, NULL));
+	sync_store(&ksm->stop, false);
+	ksm->running = false;
+}
+
+void ksm_get_stats(struct ksm *ksm, struct ksm_stats *stats)
+{
+	ksm_claim(ksm);
+	*stats = ksm->stats;
+	for (uint64_t i = 0; i < ksm->stable.size; i++) {
+		const struct ksm_node *n = &ksm->stable.node[i];
+		/* One map is the service's own. */
+		uint64_t sharers = n->sum ? pool_maps(ksm->pool, n->fn) - 1 : 0;
+
+		if (!sharers)
+			continue;
+		stats->pages_shared++;
+		stats->pages_sharing += sharers - 1;
+	}
+	stats->ksm_zero_pages = pool_zero_maps(ksm->pool);
+	ksm_release(ksm);
+}

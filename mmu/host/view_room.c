@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* How many VMAs the views of this process may cost. */
+#include <fcntl.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "mmu/host/view_priv.h"
+
+/* What the system has unless it is told otherwise. */
+#define MAX_MAP_COUNT 65530u
+
+static _Atomic uint64_t foreign; /* of all views */
+static _Atomic uint64_t limit;	 /* 0: not known yet */
+
+static uint64_t max_map_count(void)
+{
+	int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	char text[24] = "";
+	uint64_t n = 0;
+
+	if (fd < 0)
+		return MAX_MAP_COUNT;
+	if (read(fd, text, sizeof(text) - 1) > 0)
+		n = strtoull(text, NULL, 10);
+	close(fd);
+	return n ? n : MAX_MAP_COUNT;
+}
+
+void view_limit_foreign(uint64_t pages)
+{
+	if (!pages)
+		pages = max_map_count() / 8 * 3;
+	atomic_store_explicit(&limit, pages, memory_order_relaxed);
+}
+
+void view_count_foreign(struct view *view, int64_t n)
+{
+	/* Acquire and release: who reads 0 of the view finds every VMA at home, and watched. */
+	sync_fetch_add(&view->foreign, (uint64_t)n);
+	atomic_fetch_add_explicit(&foreign, (uint64_t)n, memory_order_relaxed);
+}
+
+bool view_is_full(const struct view *view, uint64_t page)
+{
+	if (!atomic_load_explicit(&limit, memory_order_relaxed))
+		view_limit_foreign(0);
+	return !view->away[page] &&
+	       atomic_load_explicit(&foreign, memory_order_relaxed) >=
+		       atomic_load_explicit(&limit, memory_order_relaxed) &&
+	       !pool_refs(view->pool, view->home + page);
+}
