@@ -32,6 +32,7 @@
 	X(a22_change_large)     \
 	X(a23_async_fork)       \
 	X(a23_async_merge)      \
+	X(m29_stable_merge)     \
 	X(a24_stale_but_alive)  \
 	X(a25_swap_by_accident) \
 	X(a26_one_flush)        \

@@ -4,7 +4,7 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M23 M27 M28 M29",
+	.rows = "M23 M27 M28",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
@@ -16,8 +16,6 @@ const struct race_scenario pending_mutants = {
 		{ "M28", RACE_PENDING, 0,
 		  "A count that the kernel does not set when it says EAGAIN: the explorer stands in for userfaultfd, so only a real "
 		  "kernel can say it." },
-		{ "M29", RACE_PENDING, 0,
-		  "KSM drops the write-protect mark of userfaultfd: needs the real kernel's KSM as an actor." },
 	},
 	.program = { .threads = 0 },
 };
