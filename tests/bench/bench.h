@@ -41,6 +41,7 @@ struct bench_group {
 extern const struct bench_group bench_demand;
 extern const struct bench_group bench_dirty;
 extern const struct bench_group bench_fork;
+extern const struct bench_group bench_ksm;
 extern const struct bench_group bench_notify;
 extern const struct bench_group bench_shadow;
 extern const struct bench_group bench_size;

@@ -11,8 +11,8 @@
 enum { EXIT_USAGE = 2 };
 
 static const struct bench_group *const groups[] = {
-	&bench_demand, &bench_dirty, &bench_fork,   &bench_notify,
-	&bench_shadow, &bench_size,  &bench_source,
+	&bench_demand, &bench_dirty,  &bench_fork, &bench_ksm,
+	&bench_notify, &bench_shadow, &bench_size, &bench_source,
 };
 
 #define GROUPS (sizeof(groups) / sizeof(groups[0]))
