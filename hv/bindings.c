@@ -132,6 +132,19 @@ const struct binding bindings[] = {
 	{ .node = "/umbra/churn", .prop = "seed", .type = BIND_U64, .offset = AT(churn.seed),
 	  .max = UINT64_MAX, .def = "1",
 	  .help = "start of the random sequence: the same seed, the same changes" },
+
+	{ .node = "/umbra/ksm", .prop = "enabled", .type = BIND_BOOL, .offset = AT(ksm.on),
+	  .def = "false",
+	  .help = "let equal pages of /memory and /work share frames" },
+	{ .node = "/umbra/ksm", .prop = "pages-to-scan", .type = BIND_U32,
+	  .offset = AT(ksm.pages_to_scan), .min = 1, .max = INT_MAX, .def = "100",
+	  .help = "pages that the scanner looks at before it sleeps" },
+	{ .node = "/umbra/ksm", .prop = "sleep-millisecs", .type = BIND_U32,
+	  .offset = AT(ksm.sleep_ms), .max = 1000000, .def = "20",
+	  .help = "for how long it sleeps, in milliseconds" },
+	{ .node = "/umbra/ksm", .prop = "use-zero-pages", .type = BIND_BOOL,
+	  .offset = AT(ksm.use_zero_pages), .def = "false",
+	  .help = "pages of zeros share the frames of zeros" },
 };
 /* clang-format on */
 

@@ -74,6 +74,14 @@ struct machine_churn {
 	uint64_t seed;
 };
 
+/* Equal pages of guest memory come to share frames. */
+struct machine_ksm {
+	bool on;
+	bool use_zero_pages;
+	unsigned pages_to_scan; /* at once, at least 1 */
+	unsigned sleep_ms;	/* in between; 0: never */
+};
+
 /* For each region, in the order of enum ram_region. */
 enum { MACHINE_MEMORY, MACHINE_INPUT, MACHINE_WORK, MACHINE_BOARD, MACHINE_REGIONS };
 
@@ -96,6 +104,7 @@ struct machine {
 	unsigned timeout_ms; /* 0: none */
 	struct machine_host host;
 	struct machine_churn churn;
+	struct machine_ksm ksm;
 	bool canary; /* fill freed frames with a pattern */
 };
 

@@ -147,6 +147,35 @@ static int create_region(struct ram *ram, enum ram_region i, struct why *w)
 	return 0;
 }
 
+/* Guest memory that is not shared with the host for its own purposes is merged. */
+static int start_ksm(struct ram *ram, const struct machine_ksm *m, struct why *w)
+{
+	const struct ksm_opts opts = { .pages_to_scan = m->pages_to_scan,
+				       .sleep_millisecs = m->sleep_ms,
+				       .use_zero_pages = m->use_zero_pages };
+	static const enum ram_region merged[] = { RAM_MEMORY, RAM_WORK };
+	char name[THREAD_NAME_SIZE];
+	int err;
+
+	if (!m->on)
+		return 0;
+	err = ksm_create(&ram->ksm, ram->pool, &opts);
+	for (unsigned i = 0; !err && i < sizeof(merged) / sizeof(merged[0]); i++) {
+		const struct region_map *r = &ram->region[merged[i]];
+
+		if (r->npages)
+			err = ksm_register(ram->ksm, ram->mm, r->hva,
+					   r->hva + (r->npages << PAGE_SHIFT));
+	}
+	thread_lend_name("ksmd", name);
+	if (!err)
+		err = ksm_start(ram->ksm);
+	thread_return_name(name);
+	if (err)
+		return why_fail(w, err, "/umbra/ksm: %s%s", strerror(-err), why_advice(err));
+	return 0;
+}
+
 int ram_create(struct ram **out, const struct machine *m, const struct ram_opts *opts,
 	       struct why *w)
 {
@@ -171,6 +200,8 @@ int ram_create(struct ram **out, const struct machine *m, const struct ram_opts 
 		if (err)
 			why_set(w, "memory threads: %s%s", strerror(-err), why_advice(err));
 	}
+	if (!err)
+		err = start_ksm(ram, &m->ksm, w);
 	if (err) {
 		ram_destroy(ram);
 		return err;
@@ -181,6 +212,8 @@ int ram_create(struct ram **out, const struct machine *m, const struct ram_opts 
 
 void ram_destroy(struct ram *ram)
 {
+	if (ram->ksm)
+		ksm_destroy(ram->ksm);
 	if (ram->window)
 		window_stop(ram->window);
 	if (ram->shadow)
@@ -279,7 +312,10 @@ void ram_get_stats(struct ram *ram, struct ram_stats *stats)
 {
 	struct shadow_stats shadow;
 	struct hostmm_stats host;
+	struct ksm_stats ksm = { 0 };
 
+	if (ram->ksm)
+		ksm_get_stats(ram->ksm, &ksm);
 	shadow_get_stats(ram->shadow, &shadow);
 	hostmm_get_stats(ram->mm, &host);
 	*stats = (struct ram_stats){
@@ -300,6 +336,13 @@ void ram_get_stats(struct ram *ram, struct ram_stats *stats)
 		.collapses = shadow.collapses,
 		.pruned = shadow.pruned,
 		.aged = shadow.aged,
+		.pages_shared = ksm.pages_shared,
+		.pages_sharing = ksm.pages_sharing,
+		.pages_unshared = ksm.pages_unshared,
+		.pages_volatile = ksm.pages_volatile,
+		.full_scans = ksm.full_scans,
+		.ksm_zero_pages = ksm.ksm_zero_pages,
+		.ksm_merged = ksm.merged,
 		.leaves = shadow.leaves,
 		.leaves_4k = shadow.leaves_4k,
 		.leaves_2m = shadow.leaves_2m,
@@ -343,6 +386,8 @@ uint64_t ram_working_set(struct ram *ram)
 uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)
 {
 	*first = (struct ram_mismatch){ 0 };
+	if (ram->ksm)
+		ksm_stop(ram->ksm); /* nothing may change meanwhile */
 	return shadow_check(ram->shadow, keep_first, first);
 }
 

@@ -64,6 +64,9 @@ struct ram_stats {
 	uint64_t invalidations, zapped, flushes, yields, zap_alls;
 	uint64_t splits, collapses, pruned, aged;
 	uint64_t host_faults, page_ins, discards, wrprotects, remaps, zaps;
+	/* As /sys/kernel/mm/ksm has them. */
+	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile, full_scans,
+		ksm_zero_pages, ksm_merged;
 	/* Now. Leaves of any size, by size, and the pages of 4K under them. */
 	uint64_t leaves, leaves_4k, leaves_2m, leaves_1g, mapped, table_pages, frames;
 };

@@ -11,6 +11,7 @@
 
 #include "hv/ram.h"
 #include "mmu/host/hostmm.h"
+#include "mmu/host/ksm.h"
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/window.h"
 
@@ -35,6 +36,7 @@ struct ram {
 	struct window *_Atomic window;	       /* [a] */
 	atomic_bool host_view_lost;	       /* [a] */
 	struct shadow *shadow;		       /* [I] */
+	struct ksm *ksm;		       /* [I] NULL: equal pages stay apart */
 	struct region_map region[RAM_REGIONS]; /* [I] */
 };
 

@@ -48,6 +48,13 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 		{ "wrprotects", s->wrprotects },
 		{ "remaps", s->remaps },
 		{ "zaps", s->zaps },
+		{ "pages_shared", s->pages_shared },
+		{ "pages_sharing", s->pages_sharing },
+		{ "pages_unshared", s->pages_unshared },
+		{ "pages_volatile", s->pages_volatile },
+		{ "full_scans", s->full_scans },
+		{ "ksm_zero_pages", s->ksm_zero_pages },
+		{ "ksm_merged", s->ksm_merged },
 		{ "leaves", s->leaves },
 		{ "leaves_4k", s->leaves_4k },
 		{ "leaves_2m", s->leaves_2m },
@@ -84,6 +91,13 @@ static void stats_text(FILE *out, const struct report *r, const struct ram_stats
 		" fast faults, %" PRIu64 " flushes, %" PRIu64 " pages aged\n",
 		s->leaves_4k, s->leaves_2m, s->leaves_1g, s->splits, s->collapses, s->repointed,
 		s->fast, s->flushes, s->aged);
+	if (s->full_scans)
+		fprintf(out,
+			"ksm: %" PRIu64 " pages shared, %" PRIu64 " sharing, %" PRIu64
+			" unshared, %" PRIu64 " volatile, %" PRIu64 " of zeros, %" PRIu64
+			" merged in %" PRIu64 " full scans\n",
+			s->pages_shared, s->pages_sharing, s->pages_unshared, s->pages_volatile,
+			s->ksm_zero_pages, s->ksm_merged, s->full_scans);
 }
 
 void report_stats(const struct machine *m, const struct report *r, const struct ram_stats *s,
