@@ -44,7 +44,7 @@ struct dirty {
 
 /*
  * shadow_dirty_prepare_slot - before @new is published: give new->dirty. A fresh log where @new has MEMSLOT_LOG_DIRTY and
- * @old (NULL: none) has not; old->dirty where both have it; NULL without. 0, -ENOMEM, -EPERM (it is owned), the
+ * @old (NULL: none) has not; old->dirty where both have it; NULL without. 0, -ENOMEM, -EPERM (it is owned, and logs or is read-only now), the
  * backend's errno: nothing changed.
  */
 int shadow_dirty_prepare_slot(struct shadow *sh, const struct memslot *old, struct memslot *new);

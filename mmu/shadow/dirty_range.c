@@ -51,6 +51,19 @@ static int own_locked(struct shadow *sh, struct dirty_owner *o)
 	return 0;
 }
 
+/*
+ *	fault					shadow_own_slot(), the owner's first call
+ *	RCU section: finds no owner
+ *						publish the owner
+ *						sync_rcu_wait()
+ *	installs W, with no word to the owner
+ *	section ends
+ *						returns; lock, protect the range
+ *	next fault finds the owner
+ *
+ * Without the wait the range could be protected before the first fault sets W: writable, and not in the book. The same holds
+ * for shadow_recover(), which could put a large leaf there, and for shadow_write().
+ */
 int shadow_own_slot(struct shadow *sh, unsigned id, const struct shadow_owner *owner)
 {
 	struct dirty_owner *o;
@@ -68,6 +81,8 @@ int shadow_own_slot(struct shadow *sh, unsigned id, const struct shadow_owner *o
 	lock_release(&sh->slots_lock);
 	if (rc)
 		free(o);
+	else
+		sync_rcu_wait();
 	return rc;
 }
 

@@ -20,7 +20,7 @@ struct shadow_owner {
 	struct lock *
 		lock; /* the external lock; NULL: calls may run side by side, and there is no mkwrite */
 	/*
-	 * optional. A store meets a page that is write-protected: put it into the book. The fault has taken the external lock,
+	 * optional. A store meets a page that is write-protected, or shadow_write() any page: put it into the book. The fault has taken the external lock,
 	 * and keeps it until the page is writable, so a call on the range comes before both or after both. No lock of
 	 * umbra is held. The store passes after this has returned 0; else its fault fails with that errno. Kernel:
 	 * vm_operations_struct.page_mkwrite(), VM_FAULT_LOCKED.
@@ -31,9 +31,11 @@ struct shadow_owner {
 
 /*
  * shadow_own_slot - declare slot @id owned. 0; -EINVAL: mkwrite without lock; -ENOENT; -EEXIST: it is; -EPERM: read-only,
- * or it logs; -ENOMEM.
- * shadow_disown_slot - the end of that, before the slot is removed. No call and no mkwrite() is under way when it returns.
- * 0, -ENOENT. Both take slots_lock, and the second waits for a grace period: not with the external lock held.
+ * or it logs; -ENOMEM. On return every fault and every shadow_write() of a store asks him; what was writable before is so
+ * until his first shadow_wrprotect_range(). Until disowned the slot cannot be removed or moved (-EBUSY), nor made
+ * read-only or logged (-EPERM). It may go with the whole shadow.
+ * shadow_disown_slot - the end of that. No call and no mkwrite() is under way when it returns. 0, -ENOENT.
+ * Both take slots_lock, and wait for a grace period: not with the external lock held, nor in an RCU section.
  */
 int shadow_own_slot(struct shadow *shadow, unsigned id, const struct shadow_owner *owner);
 int shadow_disown_slot(struct shadow *shadow, unsigned id);
@@ -56,7 +58,8 @@ int64_t shadow_wrprotect_range(struct shadow *shadow, gfn_t first, uint64_t npag
  *	(a) every store that is over when this begins is in the bitmap, if it was not in an earlier one;
  *	(b) every later one is in the bitmap, or its page is dirty still, or both (A14).
  *
- * That a page was dirty when the primary took it away is remembered, and in the next bitmap.
+ * That a page was dirty when the primary took it away, or that shadow_write() wrote to it, is remembered, and in the next
+ * bitmap.
  *
  * To have all and no more: shadow_wrprotect_range(), holding off mkwrite(), then this. Returns how many were cleaned, or
  * as above, and -EINVAL also for @bitmap_gfn > @first, -EOPNOTSUPP for a table without D bits. A10, A11, A13..A15.

@@ -64,10 +64,10 @@ int shadow_dirty_prepare_slot(struct shadow *sh, const struct memslot *old, stru
 
 	lock_assert_held(&sh->slots_lock);
 	new->dirty = NULL;
+	if ((new->flags &(MEMSLOT_LOG_DIRTY | MEMSLOT_READONLY)) && dirty_is_owned(sh, new->id))
+		return -EPERM;
 	if (!(new->flags &MEMSLOT_LOG_DIRTY))
 		return 0;
-	if (dirty_is_owned(sh, new->id))
-		return -EPERM;
 	if (old && old->dirty) {
 		new->dirty = old->dirty;
 		return 0;

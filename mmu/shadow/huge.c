@@ -69,7 +69,8 @@ static bool is_candidate(struct shadow *sh, const struct whole *w)
 	int level = SPTE_LEVEL_4K;
 
 	return w->slot && !(w->slot->flags & (MEMSLOT_INVALID | MEMSLOT_LOG_DIRTY)) &&
-	       w->slot->gfn <= w->start && w->end <= memslot_end(w->slot) &&
+	       !dirty_is_followed(sh, w->slot) && w->slot->gfn <= w->start &&
+	       w->end <= memslot_end(w->slot) &&
 	       spte_is_present(ept_peek(&sh->ept, w->start, &level)) && level == w->level - 1;
 }
 

@@ -151,6 +151,9 @@ static int remove_slot_locked(struct shadow *sh, struct memslot *old)
 
 	if (!old)
 		return -ENOENT;
+	/* Who comes next with the id must not find the owner of this one, nor his bits, which are as many as this one's pages. */
+	if (dirty_is_owned(sh, old->id))
+		return -EBUSY;
 	invalid = alloc_invalid(old);
 	if (!invalid)
 		return -ENOMEM;
@@ -193,6 +196,8 @@ static int move_slot_locked(struct shadow *sh, struct memslot *old, gfn_t gfn)
 		return -EINVAL;
 	if (old->gfn == gfn)
 		return 0;
+	if (dirty_is_owned(sh, old->id))
+		return -EBUSY;
 	if (slots_overlap(&sh->slots, gfn, gfn + old->npages, old))
 		return -EEXIST;
 	invalid = alloc_invalid(old);

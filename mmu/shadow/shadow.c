@@ -84,6 +84,45 @@ static int check_access(const struct memslots *all, gpa_t gpa, size_t len, bool 
 	return 0;
 }
 
+/* As stores of the guest are: under an owner page by page, each in his book first, and in the next bitmap. */
+static int write_owned(struct shadow *sh, const struct memslot *slot, gpa_t gpa, hva_t hva,
+		       const char *from, uint64_t len)
+{
+	int rc = 0;
+
+	while (!rc && len) {
+		uint64_t n = min_u64(len, PAGE_SIZE - gpa % PAGE_SIZE);
+		gfn_t gfn = gpa >> PAGE_SHIFT;
+		struct lock *held;
+
+		rc = shadow_dirty_store_begin(sh, slot, gfn, &held);
+		if (rc)
+			break;
+		rc = hostmm_write(sh->mm, hva, from, n);
+		dirty_spill(sh, slot, gfn);
+		shadow_dirty_store_end(held);
+		gpa += n;
+		hva += n;
+		from += n;
+		len -= n;
+	}
+	return rc;
+}
+
+/* What was written before an error is marked, too. */
+static int write_slot(struct shadow *sh, const struct memslot *slot, gpa_t gpa, hva_t hva,
+		      const char *from, uint64_t len)
+{
+	int rc;
+
+	if (dirty_is_owned(sh, slot->id))
+		return write_owned(sh, slot, gpa, hva, from, len);
+	rc = hostmm_write(sh->mm, hva, from, len);
+	if (len)
+		shadow_mark_dirty_range(sh, slot, gpa, len);
+	return rc;
+}
+
 /* Exactly one of @in and @from is given. The RCU section keeps the slots; hostmm keeps the pages. */
 static int access_guest(struct shadow *sh, gpa_t gpa, char *in, const char *from, size_t len)
 {
@@ -98,10 +137,8 @@ static int access_guest(struct shadow *sh, gpa_t gpa, char *in, const char *from
 		hva_t hva = slot->hva + (gpa - (slot->gfn << PAGE_SHIFT));
 		uint64_t n = min_u64(len, (memslot_end(slot) << PAGE_SHIFT) - gpa);
 
-		rc = from ? hostmm_write(sh->mm, hva, from, n) : hostmm_read(sh->mm, hva, in, n);
-		if (from && n)
-			shadow_mark_dirty_range(sh, slot, gpa,
-						n); /* also what was written before an error */
+		rc = from ? write_slot(sh, slot, gpa, hva, from, n)
+			  : hostmm_read(sh->mm, hva, in, n);
 		gpa += n;
 		len -= n;
 		if (from)

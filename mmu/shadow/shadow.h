@@ -68,20 +68,23 @@ void shadow_destroy(struct shadow *shadow);
  */
 int shadow_add_slot(struct shadow *shadow, unsigned id, gfn_t gfn, uint64_t npages, hva_t hva,
 		    unsigned flags);
-/* shadow_remove_slot - on return nothing reaches the slot's pages, and the backend has let go. 0, -ENOENT, -ENOMEM. */
+/*
+ * shadow_remove_slot - on return nothing reaches the slot's pages, and the backend has let go. 0; -ENOENT; -EBUSY: it is
+ * owned (dirty_range.h); -ENOMEM.
+ */
 int shadow_remove_slot(struct shadow *shadow, unsigned id);
 /*
  * shadow_move_slot - let the slot's pages appear from @gfn on instead. They are at one place at most, and on return not at the
  * old one. Faults meanwhile wait; the backend's side (a window's addresses) stays where it is. Locks as shadow_add_slot().
- * 0, also where it is there already; -ENOENT; -EINVAL beyond 2^36 gfns; -EEXIST another slot is there; -ENOMEM.
- * After an error the slot is where it was. Kernel: KVM_MR_MOVE.
+ * 0, also where it is there already; -ENOENT; -EINVAL beyond 2^36 gfns; -EEXIST another slot is there; -EBUSY it
+ * is owned; -ENOMEM. After an error the slot is where it was. Kernel: KVM_MR_MOVE.
  */
 int shadow_move_slot(struct shadow *shadow, unsigned id, gfn_t gfn);
 /*
  * shadow_set_slot_flags - give the slot MEMSLOT_READONLY, MEMSLOT_LOG_DIRTY, both or none. With READONLY, on return no
  * page of it can be stored to; loads go on. Locks as shadow_add_slot().
- * 0, also without a change; -ENOENT; -EINVAL other flags; -EFAULT writable slot of a read-only region; -ENOMEM; the backend's
- * errno. After an error the flags are what they were. Kernel: KVM_MR_FLAGS_ONLY, which leaves READONLY alone.
+ * 0, also without a change; -ENOENT; -EINVAL other flags; -EFAULT writable slot of a read-only region; -EPERM it is owned, and
+ * is to have either; -ENOMEM; the backend's errno. After an error the flags are what they were. Kernel: KVM_MR_FLAGS_ONLY, which leaves READONLY alone.
  */
 int shadow_set_slot_flags(struct shadow *shadow, unsigned id, unsigned flags);
 /* shadow_slot - a copy of the slot with @gfn. False: none. */
@@ -130,7 +133,7 @@ int shadow_zap_all(struct shadow *shadow);
  * Kernel: kvm_mmu_try_split_huge_pages().
  * shadow_recover - the other way, and room for large leaves: where the primary has a whole aligned run of frames, all
  * mapped with equal rights, one leaf takes their place, up to max_level; tables without a leaf go. Not under slots that log
- * dirty pages. Returns how many large leaves it has made. No lock held, no RCU section. Kernel:
+ * dirty pages or are owned. Returns how many large leaves it has made. No lock held, no RCU section. Kernel:
  * kvm_mmu_recover_huge_pages().
  */
 int shadow_split(struct shadow *shadow, gfn_t gfn, gfn_t end);
@@ -138,7 +141,9 @@ uint64_t shadow_recover(struct shadow *shadow, gfn_t gfn, gfn_t end);
 
 /*
  * shadow_read, shadow_write - copy from or to guest memory, through the primary. 0, -EFAULT when a byte has no slot
- * (nothing is copied then) or may not be accessed, the pager's errno. Kernel: kvm_read_guest(), kvm_write_guest().
+ * (nothing is copied then) or may not be accessed, the pager's errno. A write is in the dirty log as a store is. To an owned slot
+ * it goes page by page, each under the owner's external lock after his mkwrite(), whose errno ends it: not with that lock
+ * held. Kernel: kvm_read_guest(), kvm_write_guest().
  */
 int shadow_read(struct shadow *shadow, gpa_t gpa, void *buf, size_t len);
 int shadow_write(struct shadow *shadow, gpa_t gpa, const void *buf, size_t len);
