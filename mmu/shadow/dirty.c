@@ -73,27 +73,6 @@ void dirty_fini(struct shadow *sh)
 
 /* ---- Protecting ---- */
 
-static bool is_exclusive(struct shadow *sh)
-{
-	return !sh->ops->walks_table || !sh->ops->wrprotect;
-}
-
-void dirty_lock(struct shadow *sh)
-{
-	if (is_exclusive(sh))
-		rwlock_write_acquire(&sh->mmu_lock);
-	else
-		rwlock_read_acquire(&sh->mmu_lock);
-}
-
-void dirty_unlock(struct shadow *sh)
-{
-	if (is_exclusive(sh))
-		rwlock_write_release(&sh->mmu_lock);
-	else
-		rwlock_read_release(&sh->mmu_lock);
-}
-
 void dirty_flush_begin(struct shadow *sh)
 {
 	sync_fetch_add(&sh->dirty.flushes_pending, 1);
@@ -318,13 +297,13 @@ static int get_locked(struct shadow *sh, const struct memslot *slot, uint64_t *b
 
 	for (uint64_t page = 0; !rc && page < slot->npages; page += BATCH_PAGES) {
 		uint64_t n = min_u64(BATCH_PAGES, slot->npages - page);
+		bool exclusive = dirty_lock(sh, slot->gfn + page, slot->gfn + page + n);
 
-		dirty_lock(sh);
 		if (sh->dirty.how & SHADOW_DIRTY_MANUAL)
 			show_batch(sh, slot, page, n, bitmap);
 		else
 			take_batch(sh, slot, page, n, bitmap);
-		dirty_unlock(sh);
+		dirty_unlock(sh, exclusive);
 	}
 	return rc;
 }
@@ -366,10 +345,11 @@ static int clear_locked(struct shadow *sh, const struct memslot *slot, uint64_t 
 	    (npages < slot->npages - first && npages % 64))
 		return -EINVAL;
 	for (uint64_t done = 0; done < npages; done += BATCH_PAGES) {
-		dirty_lock(sh);
-		clear_batch(sh, slot, first + done, min_u64(BATCH_PAGES, npages - done),
-			    bitmap + done / 64);
-		dirty_unlock(sh);
+		uint64_t page = first + done, n = min_u64(BATCH_PAGES, npages - done);
+		bool exclusive = dirty_lock(sh, slot->gfn + page, slot->gfn + page + n);
+
+		clear_batch(sh, slot, page, n, bitmap + done / 64);
+		dirty_unlock(sh, exclusive);
 	}
 	return 0;
 }

@@ -100,12 +100,13 @@ void shadow_dirty_leaf(void *ctx, gfn_t gfn, uint64_t npages);
 /* ---- For dirty*.c ---- */
 
 /*
- * dirty_lock, dirty_unlock - mmu_lock, for entries about to lose rights or D. For reading where hardware walks the table
- * itself: what the entry says is then all there is, and it changes by cas. For writing where the backend keeps a copy, which
- * map() and make_writable() of a fault would otherwise put back in order behind our back.
+ * dirty_lock, dirty_unlock - mmu_lock, for entries of [gfn, end) about to lose rights or D. For reading where hardware walks
+ * the table itself: what the entry says is then all there is, and it changes by cas. For writing, which is what is returned,
+ * where the backend keeps a copy, which map() and make_writable() of a fault would otherwise put back in order behind our
+ * back; and while D bits may be in an invalid tree, from where they go into the log first.
  */
-void dirty_lock(struct shadow *sh);
-void dirty_unlock(struct shadow *sh);
+bool dirty_lock(struct shadow *sh, gfn_t gfn, gfn_t end);
+void dirty_unlock(struct shadow *sh, bool exclusive);
 
 /*
  * dirty_flush_begin - before the first entry changes. dirty_flush_end - flush: the pages in @span, which is what this

@@ -228,16 +228,17 @@ static int range_check(struct range *r)
 static int64_t wrprotect_locked(struct range *r)
 {
 	struct ept_span span;
+	bool exclusive;
 	int rc;
 
-	dirty_lock(r->sh);
+	exclusive = dirty_lock(r->sh, r->gfn, r->end);
 	rc = range_check(r);
 	if (!rc) {
 		dirty_flush_begin(r->sh);
 		span = ept_wrprotect(&r->sh->ept, r->gfn, r->end, EPT_WP_LOG);
 		dirty_flush_end(r->sh, r->slot, span, r->gfn, r->end);
 	}
-	dirty_unlock(r->sh);
+	dirty_unlock(r->sh, exclusive);
 	return rc ? rc : (int64_t)span.count;
 }
 
@@ -288,9 +289,10 @@ static int64_t clean_locked(struct range *r)
 {
 	struct ept_span span = { .start = r->gfn, .end = r->end, .count = 1 };
 	uint64_t n = 0;
+	bool exclusive;
 	int rc;
 
-	dirty_lock(r->sh);
+	exclusive = dirty_lock(r->sh, r->gfn, r->end);
 	rc = range_check(r);
 	if (!rc && mutant(111)) { /* flush, then clean */
 		dirty_flush_begin(r->sh);
@@ -302,7 +304,7 @@ static int64_t clean_locked(struct range *r)
 		dirty_flush_end(r->sh, r->slot, span, r->gfn, r->end);
 		n = span.count + take_spilled(r);
 	}
-	dirty_unlock(r->sh);
+	dirty_unlock(r->sh, exclusive);
 	return rc ? rc : (int64_t)n;
 }
 

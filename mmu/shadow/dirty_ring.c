@@ -250,13 +250,16 @@ static void protect_group(struct shadow *sh, const struct group *g)
 {
 	const struct memslot *slot = dirty_slot(sh, g->slot);
 	uint64_t last = 63 - (unsigned)__builtin_clzl(g->mask);
+	bool exclusive;
+	gfn_t gfn;
 
 	if (!slot || !slot->dirty || g->offset >= slot->npages ||
 	    last >= slot->npages - g->offset || mutant(1163))
 		return;
-	dirty_lock(sh);
+	gfn = slot->gfn + g->offset;
+	exclusive = dirty_lock(sh, gfn, gfn + last + 1);
 	dirty_protect_mask(sh, slot, g->offset, g->mask);
-	dirty_unlock(sh);
+	dirty_unlock(sh, exclusive);
 }
 
 unsigned shadow_dirty_ring_reset(struct shadow *sh)

@@ -94,9 +94,11 @@ static void log_free(struct shadow *sh, const struct memslot *slot)
 static void protect_all(struct shadow *sh, const struct memslot *slot)
 {
 	for (gfn_t gfn = slot->gfn; gfn < memslot_end(slot); gfn += BATCH_PAGES) {
-		dirty_lock(sh);
-		dirty_protect(sh, slot, gfn, min_u64(gfn + BATCH_PAGES, memslot_end(slot)));
-		dirty_unlock(sh);
+		gfn_t end = min_u64(gfn + BATCH_PAGES, memslot_end(slot));
+		bool exclusive = dirty_lock(sh, gfn, end);
+
+		dirty_protect(sh, slot, gfn, end);
+		dirty_unlock(sh, exclusive);
 	}
 }
 

@@ -146,6 +146,14 @@ struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end, int what);
 struct ept_span ept_clear_dirty(struct ept *ept, gfn_t gfn, gfn_t end,
 				void (*dirty)(void *ctx, gfn_t gfn, uint64_t npages), void *ctx);
 
+/*
+ * ept_tell_dirty - clear D of leaves in [gfn, end) of the invalid roots; the hook dirtied is told before this returns. mmu_lock
+ * for writing: no teardown is between a leaf and the hook. ept_has_invalid - is there an invalid root? None comes with
+ * mmu_lock held either way; if there is none, the hook has been told of all that were.
+ */
+void ept_tell_dirty(struct ept *ept, gfn_t gfn, gfn_t end);
+bool ept_has_invalid(struct ept *ept);
+
 /* ---- Age ---- */
 
 /*

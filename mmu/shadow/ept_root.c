@@ -89,12 +89,15 @@ bool ept_root_teardown(struct ept *ept, struct ept_page *root, unsigned budget)
 	bug_on(root == root_current(ept));
 	tally_start(&tally, ept);
 	empty = kill_below(&tally, root, 0, SPTE_LEVELS, &budget);
+	/* Told before it is unlisted: who finds no invalid root takes it that D bits of all are told. */
+	tally_end(&tally);
 	if (empty) {
+		tally_start(&tally, ept);
 		/* Without a leaf, and nobody may install one: it may be unknown to zaps. */
 		unlist(ept, (struct ept_root *)root);
 		table_kill(&tally, root, 0, SPTE_LEVELS);
+		tally_end(&tally);
 	}
-	tally_end(&tally);
 	return empty;
 }
 
@@ -118,6 +121,11 @@ void ept_for_each(struct ept *ept, gfn_t gfn, gfn_t end,
 		  void (*visit)(void *ctx, gfn_t gfn, uint64_t spte, int level), void *ctx)
 {
 	visit_root(root_current(ept), gfn, end, visit, ctx);
+}
+
+bool ept_has_invalid(struct ept *ept)
+{
+	return root_first_invalid(ept);
 }
 
 void ept_for_each_invalid(struct ept *ept, gfn_t gfn, gfn_t end,

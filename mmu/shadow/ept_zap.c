@@ -93,35 +93,59 @@ struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end, int what)
 	return span;
 }
 
-struct ept_span ept_clear_dirty(struct ept *ept, gfn_t gfn, gfn_t end,
-				void (*dirty)(void *ctx, gfn_t gfn, uint64_t npages), void *ctx)
+/* @dirty: NULL, or is told each. */
+static void clear_dirty_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, gfn_t end,
+			     struct ept_span *span,
+			     void (*dirty)(void *ctx, gfn_t gfn, uint64_t npages), void *ctx)
 {
-	struct ept_span span = { .start = 0 };
-	struct ept_tally tally;
 	struct ept_iter it;
 
-	if (gfn >= end)
-		return span;
-	tally_start(&tally, ept);
-	tally.quiet = true;
-	iter_start(&it, root_current(ept), gfn, end, SPTE_LEVEL_4K);
+	iter_start(&it, root, gfn, end, SPTE_LEVEL_4K);
 	for (;;) {
 		while (iter_down(&it))
 			;
 		if (iter_on_leaf(&it) && spte_is_dirty(it.spte)) {
 			uint64_t bit = spte_has_ad(it.spte) ? SPTE_DIRTY : SPTE_WRITE;
 
-			if (!spte_cas(&tally, iter_entry(&it), it.gfn, it.spte, it.spte & ~bit,
+			if (!spte_cas(tally, iter_entry(&it), it.gfn, it.spte, it.spte & ~bit,
 				      it.level))
 				continue;
-			span_add(&span, &it);
-			dirty(ctx, iter_first(&it), spte_level_pages(it.level));
+			span_add(span, &it);
+			if (dirty)
+				dirty(ctx, iter_first(&it), spte_level_pages(it.level));
 		}
 		if (!iter_next(&it))
 			break;
 	}
+}
+
+struct ept_span ept_clear_dirty(struct ept *ept, gfn_t gfn, gfn_t end,
+				void (*dirty)(void *ctx, gfn_t gfn, uint64_t npages), void *ctx)
+{
+	struct ept_span span = { .start = 0 };
+	struct ept_tally tally;
+
+	if (gfn >= end)
+		return span;
+	tally_start(&tally, ept);
+	tally.quiet = true;
+	clear_dirty_root(&tally, root_current(ept), gfn, end, &span, dirty, ctx);
 	tally_end(&tally);
 	return span;
+}
+
+void ept_tell_dirty(struct ept *ept, gfn_t gfn, gfn_t end)
+{
+	struct ept_span span = { .start = 0 };
+	struct ept_tally tally;
+
+	if (gfn >= end)
+		return;
+	tally_start(&tally, ept);
+	for_each_root(ept, root, invalid)
+		if (invalid)
+			clear_dirty_root(&tally, root, gfn, end, &span, NULL, NULL);
+	tally_end(&tally);
 }
 
 /* The walk to the 4K leaf of @gfn in @root, through splits. 1, 0: no leaf, -ENOMEM. */

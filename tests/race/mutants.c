@@ -78,6 +78,7 @@ static const struct mutant_arm {
 	{ 'A', 12, 1122, "a12-cached", "lock-dropped" },
 	{ 'A', 13, 113, "a13-consumer", "before" },
 	{ 'A', 14, 1141, "a14-union", "dropped" },
+	{ 'A', 14, 1142, "a14-root", "current" },
 	{ 'A', 14, 1161, "a14-ring-wait", "no-wait" },
 	{ 'A', 14, 1162, "a14-ring-full", "overwritten" },
 	{ 'A', 14, 1163, "a14-ring", "unprotected" },

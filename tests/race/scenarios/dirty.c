@@ -85,3 +85,63 @@ const struct race_scenario a15_modes = {
 			    { "device: stores twice", modes_device } },
 	},
 };
+
+/* ---- A dropped tree ---- */
+
+static void root_setup(void *ctx)
+{
+	(void)ctx;
+	copy = 0;
+	world_setup(1, "kvm", NULL);
+	device_load(0, "the device", 0); /* else the store faults, and the fault tells the log */
+	if (shadow_set_slot_flags(shadow(), 0, MEMSLOT_LOG_DIRTY))
+		explore_fail("shadow_set_slot_flags() failed");
+	device_store(0, "the device", 0, 1);
+}
+
+static void root_vmm(void *ctx)
+{
+	(void)ctx;
+	round_of_copies("the VMM");
+	if (copy != 1)
+		explore_fail("page 0 was stored to before the get, which does not say so");
+}
+
+static void root_zapper(void *ctx)
+{
+	(void)ctx;
+	explore_say("the table is dropped");
+	if (shadow_zap_all(shadow()))
+		explore_fail("shadow_zap_all() failed");
+}
+
+static void root_finish(void *ctx)
+{
+	(void)ctx;
+	round_of_copies("the VMM");
+	if (host_load("the CPU", 0) != copy)
+		explore_fail("a store is missing in the copy");
+	world_finish();
+}
+
+const struct race_scenario a14_root = {
+	.name = "a14-root",
+	.rows = "A14",
+	.title = "A round of dirty logging beside a zap of everything",
+	.question = "The device has stored, and the dirty bit is in the page table. The table is dropped: an empty root takes its "
+		    "place, and the old tree is taken apart step by step. Where does a get meanwhile find the dirty bit?",
+	.lesson = "The current tree is empty, and the log is not told yet. The get says clean, of a page that was stored to before "
+		  "it began.",
+	.variant = {
+		{ "all-roots", RACE_PASS, 0,
+		  "Between two steps: dirty bits of the dropped tree go into the log, then the log is taken." },
+		{ "current", RACE_VIOLATION, 1142, "In the current tree and the log only." },
+	},
+	.program = {
+		.setup = root_setup,
+		.finish = root_finish,
+		.threads = 2,
+		.thread = { { "VMM: get, and copies what is dirty", root_vmm },
+			    { "VMM's other thread: zaps all", root_zapper } },
+	},
+};
