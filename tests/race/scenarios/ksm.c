@@ -92,5 +92,5 @@ const struct race_scenario m29_stable_merge = {
 		.threads = 3,
 		.thread = { { "ksmd: scan", scan }, { "guest: store", store }, { "process: unmerge", unmerge } },
 	},
-	.bound = 2,
+	.bound = 1,
 };
