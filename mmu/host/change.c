@@ -123,7 +123,7 @@ static int migrate_away_chunk(struct region *r, uint64_t page, uint64_t end,
 
 		if (!(hpte & HPTE_PRESENT))
 			continue;
-		rc = pool_alloc_loose(r->pool, &fn);
+		rc = pool_alloc_loose(r->pool, &fn) ?: frame_prepare(r->pool, fn);
 		if (rc)
 			return rc;
 		bracket_move(range, r, page, fn);
@@ -136,10 +136,15 @@ static int migrate_home_chunk(struct region *r, uint64_t page, uint64_t end,
 {
 	for (; page < end; page++) {
 		uint64_t hpte = sync_load(&r->hpte[page]);
+		int rc;
 
-		if ((hpte & HPTE_PRESENT) && hpte_fn(hpte) != r->home + page &&
-		    pool_get_unless_used(r->pool, r->home + page))
-			bracket_move(range, r, page, r->home + page);
+		if (!(hpte & HPTE_PRESENT) || hpte_fn(hpte) == r->home + page ||
+		    !pool_get_unless_used(r->pool, r->home + page))
+			continue;
+		rc = frame_prepare(r->pool, r->home + page);
+		if (rc)
+			return rc;
+		bracket_move(range, r, page, r->home + page);
 	}
 	return 0;
 }

@@ -71,11 +71,24 @@ void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t p
 	bracket_repoint(range, r, page, fn);
 }
 
+int frame_prepare(struct pool *pool, fn_t fn)
+{
+	int rc = pool_prepare(pool, fn);
+
+	if (rc)
+		pool_put(pool, fn, 1);
+	return rc;
+}
+
 /* At home the page costs no VMA. */
 int frame_for_copy(struct region *r, uint64_t page, fn_t *fn)
 {
+	int rc = 0;
+
 	*fn = r->home + page;
-	return pool_get_unless_used(r->pool, *fn) ? 0 : pool_alloc_loose(r->pool, fn);
+	if (!pool_get_unless_used(r->pool, *fn))
+		rc = pool_alloc_loose(r->pool, fn);
+	return rc ? rc : frame_prepare(r->pool, *fn);
 }
 
 static int copy_if_shared(struct mmu_notifier_range *range, struct region *r, uint64_t page)

@@ -51,6 +51,7 @@ static int copy_rights(struct region *to, struct region *from)
 	uint64_t npages = region_pages(from);
 	int rc;
 
+	to->is_private = from->is_private = true;
 	to->may = from->may;
 	to->limit = from->limit;
 	if (!from->prots && to->limit == npages)

@@ -44,11 +44,6 @@ static int pull_page(struct region *r, uint64_t page)
 	rc = frame_for_copy(r, page, &fn);
 	if (rc)
 		return rc;
-	rc = pool_populate(r->pool, fn, 1);
-	if (rc) {
-		pool_put(r->pool, fn, 1);
-		return rc;
-	}
 	hpte_tell_tlbs(r, page, page + 1); /* before the copy, lest a store be lost */
 	pool_copy(r->pool, fn, hpte_fn(hpte));
 	old = hpte_take(r, page);
@@ -151,7 +146,7 @@ static int send_page(struct region *r, uint64_t page, unsigned owner, uint64_t *
 		++*moved;
 		return 0;
 	}
-	if (hpte & HPTE_AWAY || (!hpte && r->pager))
+	if (hpte & (HPTE_AWAY | HPTE_SOFT) || (!hpte && r->pager))
 		return 0;
 	if (hpte && hpte_is_shared(r, page) && !pool_is_zero(r->pool, hpte_fn(hpte)))
 		return 0;
@@ -180,10 +175,11 @@ static int bring_in(struct region *r, uint64_t page, uint64_t last)
 	uint64_t hpte;
 	int rc = 0;
 
-	for (; !rc && r->pager && page < last; page++) {
+	for (; !rc && page < last; page++) {
 		struct chunk_lock *chunk = region_chunk(r, page);
+		uint64_t is = sync_load(&r->hpte[page]);
 
-		if (sync_load(&r->hpte[page]) & HPTE_AWAY)
+		if ((is & HPTE_AWAY) || (!r->pager && !(is & HPTE_SWAP)))
 			continue;
 		lock_acquire(&chunk->lock);
 		rc = cow_get(r, page, chunk_end(page, last), false, &hpte);

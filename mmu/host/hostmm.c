@@ -65,6 +65,7 @@ void hostmm_destroy(struct hostmm *mm)
 	while (mm->regions)
 		bug_on(hostmm_unmap(mm, mm->regions->start));
 	source_close(mm);
+	rmap_wait_unpinned(mm);
 	lock_fini(&mm->sources_lock);
 	mmu_notifier_subscriptions_fini(&mm->subscriptions);
 	rwlock_fini(&mm->mmap_lock);
@@ -115,6 +116,10 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	r->home = home;
 	r->start = (hva_t)(uintptr_t)view_base(r->view);
 	r->end = r->start + (npages << PAGE_SHIFT);
+	rc = rmap_add_region(r);
+	if (rc)
+		goto err_undo_view;
+	lock_init(&r->store);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
 		lock_init(&r->chunk[i].lock);
 		cond_init(&r->chunk[i].page_in_done);
@@ -122,6 +127,8 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	*out = r;
 	return 0;
 
+err_undo_view:
+	view_destroy(r->view);
 err_undo_split:
 	free(r->split);
 err_undo_hpte:
@@ -135,11 +142,13 @@ static void region_destroy(struct region *r)
 {
 	uint64_t npages = region_pages(r);
 
+	rmap_remove_region(r);
 	view_destroy(r->view);
 	munmap(r->hpte, npages * sizeof(*r->hpte));
 	if (r->prots)
 		munmap(r->prots, npages);
 	free(r->split);
+	lock_fini(&r->store);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
 		cond_fini(&r->chunk[i].page_in_done);
 		lock_fini(&r->chunk[i].lock);

@@ -25,6 +25,12 @@ struct pager_ops {
 	 * 0 or -errno (-EIO: the store cannot give them), which every access that needs them gets.
 	 */
 	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
+	/*
+	 * optional. Keep what @npages pages from region page @page on contain, so that fill gives it from now on. What is at @src
+	 * may change meanwhile, and is then handed over again. May sleep; context as of fill. 0 or -errno: nothing is lost, the
+	 * pages are dirty still.
+	 */
+	int (*writeback)(void *ctx, uint64_t page, const void *src, uint64_t npages);
 };
 
 /*

@@ -34,6 +34,7 @@ struct hostmm {
 	_Atomic uint64_t cow_copies, forks, merges; /* [a] */
 	_Atomic uint64_t page_ins, pages_in;	    /* [a] of regions that are gone */
 	_Atomic(struct ksm *) ksm; /* [a] the service that merges its pages, for good; or NULL */
+	unsigned pins;		   /* of rmap.c, under its lock: walks that have the mm in hand */
 };
 
 /* hostmm_region - the region with @hva inside, or NULL. mmap_lock held. */
@@ -101,8 +102,12 @@ void bracket_end(struct mmu_notifier_range *range);
 void bracket_repoint(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
 void bracket_move(struct mmu_notifier_range *range, struct region *r, uint64_t page, fn_t fn);
 
-/* frame_for_copy - a frame for @page with a reference: its home, unless somebody still has that. 0, -ENOSPC. */
+/*
+ * frame_for_copy - a frame for @page with a reference, and memory: its home, unless somebody still has that. 0, -ENOSPC, -ENOMEM.
+ * frame_prepare - give @fn memory, or drop the caller's reference. 0, -ENOSPC, -ENOMEM.
+ */
 int frame_for_copy(struct region *r, uint64_t page, fn_t *fn);
+int frame_prepare(struct pool *pool, fn_t fn);
 
 /*
  * device_pull - have what devices have of [page, end) back. mmap_lock held, no chunk lock. 0, -ENOSPC, -ENOMEM: some are back.
@@ -124,6 +129,11 @@ void merge_unprotect(struct pool *pool, fn_t fn);
  */
 void ksm_exit(struct hostmm *mm, hva_t hva);
 void ksm_fork(struct hostmm *mm, struct hostmm *child);
+
+/*
+ * poison_recheck - pages of [start, end) may have got a frame that has become bad in the hands of the caller. No lock held.
+ */
+void poison_recheck(struct hostmm *mm, hva_t start, hva_t end);
 
 /* cow_break - give @page a copy of its frame if it is present and shares it. mmap_lock held, no chunk lock. 0, -ENOSPC. */
 int cow_break(struct region *r, uint64_t page);

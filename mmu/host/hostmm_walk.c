@@ -32,6 +32,8 @@ static uint8_t page_state(struct region *r, uint64_t page, unsigned owner)
 		return SNAPSHOT_READ | (hpte & HPTE_WRITE		       ? SNAPSHOT_WRITE
 					: pool_is_zero(r->pool, hpte_fn(hpte)) ? SNAPSHOT_ZERO
 									       : 0);
+	if (hpte & HPTE_SOFT)
+		return hpte & HPTE_POISON ? SNAPSHOT_HOLE : SNAPSHOT_NONE;
 	/* Busy or not: what page-in brings is zeros, unless the entry has been taken, and then a bracket is open. */
 	return r->pager ? SNAPSHOT_NONE : SNAPSHOT_ZERO | SNAPSHOT_READ;
 }

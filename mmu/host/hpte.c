@@ -27,7 +27,7 @@ static void lint_change(struct region *r, uint64_t page, uint64_t old, uint64_t 
 /* States that exist. */
 static void check_state(uint64_t hpte)
 {
-	uint64_t kind = hpte & (HPTE_PRESENT | HPTE_BUSY | HPTE_AWAY);
+	uint64_t kind = hpte & (HPTE_PRESENT | HPTE_BUSY | HPTE_AWAY | HPTE_SOFT);
 
 	bug_on(kind & (kind - 1)); /* at most one */
 	bug_on(!hpte_has_frame(hpte) && (hpte & (HPTE_WRITE | HPTE_NONE)));
@@ -35,6 +35,7 @@ static void check_state(uint64_t hpte)
 	bug_on((hpte & HPTE_WRITE) && (hpte & HPTE_NONE));
 	bug_on(!(hpte & HPTE_AWAY) != !hpte_owner(hpte));
 	bug_on((hpte & HPTE_EXCL) && !(hpte & HPTE_WRITE));
+	bug_on((hpte & (HPTE_CLEAN | HPTE_CLEANING)) && (hpte & (HPTE_PRESENT | HPTE_WRITE)) != HPTE_PRESENT);
 }
 
 /*
@@ -47,16 +48,24 @@ void hpte_set(struct region *r, uint64_t page, uint64_t new)
 	bool had = hpte_has_frame(old), has = hpte_has_frame(new);
 	bool moves = (old ^ new) & HPTE_FN_MASK;
 
+	if (new &HPTE_WRITE)
+		new &= ~(HPTE_CLEAN | HPTE_CLEANING);
 	lock_assert_held(&region_chunk(r, page)->lock);
 	check_state(new);
 	bug_on(has && !had && !(old & HPTE_BUSY));
 	bug_on((old & HPTE_VIEW) && moves);
 	if (has && (!had || moves))
 		pool_map(r->pool, hpte_fn(new));
-	bug_on((new &HPTE_WRITE) && ((old ^ new) & (HPTE_WRITE | HPTE_FN_MASK)) &&
-	       pool_maps(r->pool, hpte_fn(new)) != 1);
+	if ((new &HPTE_WRITE) && ((old ^ new) & (HPTE_WRITE | HPTE_FN_MASK))) {
+		bug_on(pool_maps(r->pool, hpte_fn(new)) != 1);
+		pool_dirty(r->pool, hpte_fn(new));
+	}
 	lint_change(r, page, old, new);
+	if (had && (!has || moves))
+		rmap_remove(r, page, hpte_fn(old));
 	sync_store(&r->hpte[page], new);
+	if (has && (!had || moves))
+		rmap_add(r, page, hpte_fn(new));
 	if (had && (!has || moves))
 		pool_unmap(r->pool, hpte_fn(old));
 }
@@ -156,6 +165,10 @@ static void put_taken(struct region *r, uint64_t page, uint64_t end)
 
 		if (!entry)
 			continue;
+		if (entry & HPTE_SOFT) {
+			hpte_drop_soft(r, page);
+			continue;
+		}
 		hpte_set(r, page, 0);
 		if (n && hpte_fn(entry) == run + n) {
 			n++;
@@ -303,6 +316,8 @@ void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t e
 		uint64_t entry = hpte_read(from, page);
 
 		bug_on(entry & (HPTE_BUSY | HPTE_AWAY)); /* page-ins hold mmap_lock */
+		if (entry & HPTE_SOFT)
+			hpte_copy_soft(to, page, entry);
 		if (!(entry & HPTE_PRESENT))
 			continue;
 		if (hidden)

@@ -4,10 +4,10 @@
  * Owns the entries and, with them, what the host view shows: this file's functions are their only writers.
  * The operations of the host mm call. Brackets are the caller's; inside them this file tells who caches entries (A20).
  *
- *	63       58 57  52 51                            12 11     7   6    5    4    3    2    1   0
- *	+----------+------+--------------------------------+--------+----+----+----+----+----+---+---+
- *	|    0     |owner |             frame              |   0    |excl|dev |none|view|busy| W | P |
- *	+----------+------+--------------------------------+--------+----+----+----+----+----+---+---+
+ *	63    58 57  52 51            12 11  10   9    8    7    6    5    4    3    2    1   0
+ *	+-------+------+----------------+--+----+----+----+----+----+----+----+----+----+---+---+
+ *	|   0   |owner | frame or slot  |0 |cing|bad |swap|cln |excl|dev |none|view|busy| W | P |
+ *	+-------+------+----------------+--+----+----+----+----+----+----+----+----+----+---+---+
  *
  *	P	the page has a frame, and the entry holds one reference on it and counts as one of its maps
  *	W	a store needs no fault of the primary; only while no other entry has the frame
@@ -17,7 +17,12 @@
  *	dev	not present: the frame belongs to the device @owner, which alone may use it (with W for stores)
  *	excl	not present: the device @owner uses the frame, which is the page's own, alone for a time; W is set
  *
- * P, dev and excl exclude each other; each comes with a frame, a reference and a map.
+ *	cing	being cleaned: it was not W since its contents began to be written to the store; clean when that is done
+ *	cln	clean: present, not W, and the region's store has the same contents (pages of the backing file: swap.h)
+ *	swap	not present: the contents are in the slot of the backing file, and the entry holds one count of it
+ *	bad	not present: the frame was bad, nobody may use the page until it is dropped
+ *
+ * P, busy, dev, excl, swap and bad exclude each other; P, dev and excl come with a frame, a reference and a map.
  *
  * What the view shows is never more than the entry says; it may be less, and is filled on demand.
  */
@@ -26,6 +31,7 @@
 
 #include "mmu/base/sync.h"
 #include "mmu/host/hostmm.h"
+#include "mmu/host/rmap.h"
 #include "mmu/host/trap.h"
 #include "mmu/host/view.h"
 
@@ -36,11 +42,16 @@
 #define HPTE_NONE	 (1UL << 4)
 #define HPTE_DEVICE	 (1UL << 5)
 #define HPTE_EXCL	 (1UL << 6)
+#define HPTE_CLEAN	 (1UL << 7)
+#define HPTE_SWAP	 (1UL << 8)
+#define HPTE_POISON	 (1UL << 9)
+#define HPTE_CLEANING	 (1UL << 10)
 #define HPTE_FN_MASK	 0x000ffffffffff000UL
 
 #define HPTE_OWNER_SHIFT 52
 #define HPTE_OWNERS	 64u /* owner 0 is nobody */
 #define HPTE_AWAY	 (HPTE_DEVICE | HPTE_EXCL)
+#define HPTE_SOFT	 (HPTE_SWAP | HPTE_POISON)
 
 /* Entries are locked by chunks of 512 pages, as the kernel locks page tables; chunks share locks by hash. */
 #define CHUNK_PAGES	 512UL
@@ -68,6 +79,7 @@ struct region {
 	unsigned may;	      /* [m] the union of all rights that pages have had */
 	uint8_t *prots;	      /* [m] per page: 0, or 1 + its rights; sparse; NULL: all 0 */
 	atomic_bool has_away; /* [a] some entry may be dev or excl */
+	bool is_private;      /* [m] forked: its pages are never written to its store any more */
 	uint64_t limit;	      /* [m] pages from here on are truncated: nobody has rights to them */
 	const struct pager_ops *pager; /* [I] NULL: zeros */
 	void *pager_ctx;	       /* [I] */
@@ -77,6 +89,8 @@ struct region {
 	hva_t forked_from; /* [I] where the parent has this region; 0 without a parent */
 	_Atomic(struct ksm_area *) ksm; /* [a] of ksm.c: its pages are merged; NULL: not */
 	_Atomic uint64_t *hpte;		/* [c] sparse */
+	struct rmap_region rmap;	/* rmap.c's */
+	struct lock store; /* held while pages are written to the store: one after the other */
 	_Atomic uint8_t *
 		split; /* [c] per chunk: it may not be one large entry though its pages lie in a row; sparse */
 	_Atomic uint64_t page_ins, pages_in; /* relaxed counters */
@@ -95,6 +109,9 @@ static inline unsigned region_prot(const struct region *r, uint64_t page)
 		return 0;
 	return r->prots && r->prots[page] ? r->prots[page] - 1u : r->prot;
 }
+
+/* Does it tell pages that were only loaded from: is there a place that still has their contents? */
+bool region_tells_clean(const struct region *r);
 
 static inline bool hpte_has_frame(uint64_t hpte)
 {
@@ -194,6 +211,24 @@ void hpte_share(struct region *r, uint64_t page, fn_t fn);
  * read-only in both. None is busy, none is a device's. @hidden: the view of @from shows none of them any more. Both chunk locks held.
  */
 void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden);
+
+/*
+ * Entries without a frame that are not empty (HPTE_SOFT). hpte_give_soft - let the page, which has just been taken or is empty,
+ * have @entry and the caller's count of its slot. hpte_take_soft - the other way round; the page is empty. hpte_copy_soft - let
+ * @page, which is empty, have the same as @entry, and a count of its own. hpte_drop_soft - empty it, and drop the count.
+ * hpte_give_clean - hpte_give(), without W, of what the region's store gave. hpte_begin_clean - the contents of the page, which
+ * has no W, are about to be written to the store. hpte_end_clean - they have been, or not: it is clean if nobody could store since.
+ * hpte_swap_in - hpte_get() of a page that is HPTE_SWAP, with those that follow before @end and in the file. Drops the chunk lock
+ * meanwhile. 0, -ENOSPC, -ENOMEM, or the errno of the file: the page is as it was.
+ */
+void hpte_give_soft(struct region *r, uint64_t page, uint64_t entry);
+uint64_t hpte_take_soft(struct region *r, uint64_t page);
+void hpte_copy_soft(struct region *r, uint64_t page, uint64_t entry);
+void hpte_drop_soft(struct region *r, uint64_t page);
+void hpte_give_clean(struct region *r, uint64_t page, fn_t fn);
+void hpte_begin_clean(struct region *r, uint64_t page);
+void hpte_end_clean(struct region *r, uint64_t page, bool written);
+int hpte_swap_in(struct region *r, uint64_t page, uint64_t end, bool write);
 
 /*
  * hpte_set - the one writer of entries, for the files hpte*.c alone: checks the transition, counts maps, tells the linter.

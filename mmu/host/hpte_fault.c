@@ -53,6 +53,8 @@ static int page_in(struct region *r, uint64_t page, uint64_t end)
 	for (uint64_t i = 0; i < n; i++)
 		if (rc)
 			hpte_set(r, page + i, 0);
+		else if (region_tells_clean(r))
+			hpte_give_clean(r, page + i, fn + i);
 		else
 			hpte_give(r, page + i, fn + i, true);
 	if (rc) {
@@ -83,7 +85,9 @@ int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, ui
 			cond_wait(&chunk->page_in_done, &chunk->lock);
 			continue;
 		}
-		rc = page_in(r, page, end);
+		if (entry & HPTE_POISON)
+			return -EHWPOISON;
+		rc = entry & HPTE_SWAP ? hpte_swap_in(r, page, end, write) : page_in(r, page, end);
 		if (rc && end == page + 1)
 			return rc;
 		if (rc) /* what was read ahead may be what failed */

@@ -35,8 +35,9 @@ static bool is_equal(struct region *r, const struct ksm_item *item)
 {
 	uint64_t hpte = hpte_read(r, item->page);
 
-	return hpte_is_usable(hpte) && !memcmp(pool_direct(r->pool, hpte_fn(hpte)),
-					       pool_direct(r->pool, item->to), PAGE_SIZE);
+	return hpte_is_usable(hpte) && !pool_is_bad(r->pool, item->to) &&
+	       !memcmp(pool_direct(r->pool, hpte_fn(hpte)), pool_direct(r->pool, item->to),
+		       PAGE_SIZE);
 }
 
 /*

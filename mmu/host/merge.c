@@ -130,6 +130,7 @@ int hostmm_merge(struct hostmm *mm_a, hva_t hva_a, struct hostmm *mm_b, hva_t hv
 	if (a && b)
 		rc = merge_pages(a, region_page(a, hva_a), b, region_page(b, hva_b));
 	unlock_both(mm_a, mm_b);
+	poison_recheck(mm_b, hva_b, hva_b + PAGE_SIZE);
 	if (!rc)
 		atomic_fetch_add_explicit(&mm_b->merges, 1, memory_order_relaxed);
 	return rc;

@@ -9,6 +9,7 @@
 struct moving {
 	fn_t fn;
 	bool writable;
+	uint64_t soft; /* an entry that has no frame */
 };
 
 /*
@@ -25,6 +26,8 @@ static void take_chunk(struct region *r, uint64_t page, uint64_t end, struct mov
 		uint64_t hpte = hpte_read(r, i);
 
 		*moving = (struct moving){ .fn = FN_NONE };
+		if (hpte & HPTE_SOFT)
+			moving->soft = hpte_take_soft(r, i);
 		if (!(hpte & HPTE_PRESENT))
 			continue;
 		*moving = (struct moving){ .fn = hpte_fn(hpte), .writable = hpte & HPTE_WRITE };
@@ -43,9 +46,14 @@ static void give_page(struct region *r, uint64_t page, const struct moving *movi
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
 
-	if (moving->fn == FN_NONE)
+	if (moving->fn == FN_NONE && !moving->soft)
 		return;
 	lock_acquire(&chunk->lock);
+	if (moving->soft) {
+		hpte_give_soft(r, page, moving->soft);
+		lock_release(&chunk->lock);
+		return;
+	}
 	hpte_take_empty(r, page);
 	hpte_give(r, page, moving->fn, moving->writable);
 	if (!moving->writable)
@@ -117,6 +125,7 @@ int hostmm_move(struct hostmm *mm, hva_t start, hva_t end, hva_t to)
 	rwlock_write_acquire(&mm->mmap_lock);
 	rc = move_range(mm, start, end, to);
 	rwlock_write_release(&mm->mmap_lock);
+	poison_recheck(mm, to, to + (end - start));
 	if (mutant(22))
 		mmu_notifier_arch_invalidate_secondary_tlbs(&mm->subscriptions, start, end);
 	return rc;

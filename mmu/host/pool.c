@@ -7,11 +7,15 @@
 #include <sys/mman.h>
 
 #include "mmu/host/pool_priv.h"
+#include "mmu/host/rmap.h"
+#include "mmu/host/swap.h"
 
 /* Frame flags. Zero is the state of a frame never used: the array is sparse. */
 #define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
 #define FRAME_LOOSE  (1u << 1) /* of no region: unreserve with the last reference */
 #define FRAME_STABLE (1u << 2) /* who merges pages keeps it */
+#define FRAME_BAD    (1u << 4) /* never to be used again */
+#define FRAME_CANARY (1u << 3) /* free, and filled with the pattern */
 
 int pool_create(struct pool **out, uint64_t frames, bool canary)
 {
@@ -41,9 +45,14 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 		goto err_undo_frames;
 	}
 	*pool->free = (struct extent){ .start = 0, .end = frames };
+	rc = rmap_create(&pool->rmap, frames);
+	if (rc)
+		goto err_undo_free;
 	*out = pool;
 	return 0;
 
+err_undo_free:
+	free(pool->free);
 err_undo_frames:
 	munmap(pool->frames, frames * sizeof(struct frame));
 err_undo_file:
@@ -56,10 +65,18 @@ err_undo_alloc:
 
 void pool_destroy(struct pool *pool)
 {
+	uint64_t unreserved = 0;
+
 	pool_drop_zero_run(pool);
-	bug_on(!pool->free || pool->free->next || pool->free->start != 0 ||
-	       pool->free->end != pool->file.nframes);
-	free(pool->free);
+	for (struct extent *e = pool->free, *next; e; e = next) {
+		next = e->next;
+		unreserved += e->end - e->start;
+		free(e);
+	}
+	bug_on(unreserved + pool->retired_loose != pool->file.nframes);
+	rmap_destroy(pool->rmap, pool->file.nframes);
+	if (pool->swap)
+		swap_close(pool->swap);
 	munmap(pool->frames, pool->file.nframes * sizeof(struct frame));
 	pool_file_close(&pool->file);
 	lock_fini(&pool->lock);
@@ -147,6 +164,13 @@ int pool_populate(struct pool *pool, fn_t first, uint64_t n)
 	return 0;
 }
 
+int pool_prepare(struct pool *pool, fn_t fn)
+{
+	if (atomic_load_explicit(&pool->frames[fn].flags, memory_order_relaxed) & FRAME_FILLED)
+		return 0;
+	return pool_populate(pool, fn, 1);
+}
+
 void pool_copy(struct pool *pool, fn_t to, fn_t from)
 {
 	atomic_fetch_or_explicit(&pool->frames[to].flags, FRAME_FILLED, memory_order_relaxed);
@@ -157,6 +181,27 @@ void pool_get(struct pool *pool, fn_t fn)
 {
 	sync_touch(&pool->frames[fn]);
 	bug_on(atomic_fetch_add_explicit(&pool->frames[fn].refs, 1, memory_order_relaxed) == 0);
+}
+
+/* A free frame still has the pattern, or somebody has stored to it since. */
+static void check_canary(struct pool *pool, fn_t fn)
+{
+	const uint64_t *word = pool_direct(pool, fn);
+
+	if (!(atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_CANARY,
+					memory_order_relaxed) &
+	      FRAME_CANARY))
+		return;
+	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*word); i++)
+		if (word[i] != POOL_CANARY) {
+			atomic_fetch_add_explicit(&pool->late_stores, 1, memory_order_relaxed);
+			return;
+		}
+}
+
+uint64_t pool_late_stores(const struct pool *pool)
+{
+	return atomic_load_explicit(&pool->late_stores, memory_order_relaxed);
 }
 
 bool pool_get_unless_used(struct pool *pool, fn_t fn)
@@ -170,6 +215,7 @@ bool pool_get_unless_used(struct pool *pool, fn_t fn)
 						     memory_order_acquire, memory_order_relaxed))
 		return false;
 	bug_on(pool_maps(pool, fn)); /* freed while mapped */
+	check_canary(pool, fn);
 	atomic_fetch_add_explicit(&pool->used, 1, memory_order_relaxed);
 	return true;
 }
@@ -180,6 +226,7 @@ static void fill_canary(struct pool *pool, fn_t fn)
 
 	for (unsigned i = 0; i < PAGE_SIZE / sizeof(*word); i++)
 		word[i] = POOL_CANARY;
+	atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_CANARY, memory_order_relaxed);
 }
 
 static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
@@ -198,9 +245,28 @@ static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
 	set_unfilled(pool, first, first + n);
 }
 
+static bool is_bad(struct pool *pool, fn_t fn)
+{
+	return atomic_load_explicit(&pool->frames[fn].flags, memory_order_relaxed) & FRAME_BAD;
+}
+
+/* A bad frame at its last reference keeps it: a loose one stays reserved, one of a region is refused to everybody by that. */
+static void retire(struct pool *pool, fn_t fn)
+{
+	bug_on(pool_maps(pool, fn));
+	pool_dirty(pool, fn);
+	drop_contents(pool, fn, 1);
+	if (atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_LOOSE, memory_order_relaxed) &
+	    FRAME_LOOSE)
+		atomic_fetch_add_explicit(&pool->retired_loose, 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&pool->used, 1, memory_order_relaxed);
+}
+
 /* The frames of [first, first + n) are at their last reference: free them in one go, then let it be seen. */
 static void free_run(struct pool *pool, fn_t first, uint64_t n)
 {
+	for (fn_t fn = first; fn < first + n; fn++)
+		pool_dirty(pool, fn);
 	drop_contents(pool, first, n);
 	atomic_fetch_sub_explicit(&pool->used, n, memory_order_relaxed);
 	for (fn_t fn = first; fn < first + n; fn++) {
@@ -239,14 +305,50 @@ void pool_put(struct pool *pool, fn_t first, uint64_t n)
 					   &pool->frames[fn].refs, &refs, refs - 1,
 					   memory_order_acq_rel, memory_order_acquire))
 			;
-		if (refs == 1)
+		if (refs == 1 && !is_bad(pool, fn))
 			continue;
+		if (refs == 1)
+			retire(pool, fn);
 		if (fn > run)
 			free_run(pool, run, fn - run);
 		run = fn + 1;
 	}
 	if (fn > run)
 		free_run(pool, run, fn - run);
+}
+
+void pool_dirty(struct pool *pool, fn_t fn)
+{
+	if (pool->swap)
+		swap_detach(pool->swap, fn);
+}
+
+void pool_set_bad(struct pool *pool, fn_t fn)
+{
+	if (!(sync_fetch_or(&pool->frames[fn].flags, FRAME_BAD) & FRAME_BAD))
+		sync_fetch_add(&pool->poisoned, 1);
+}
+
+bool pool_is_bad(struct pool *pool, fn_t fn)
+{
+	return sync_load_acquire(&pool->frames[fn].flags) & FRAME_BAD;
+}
+
+uint64_t pool_poisoned(const struct pool *pool)
+{
+	return atomic_load_explicit(&pool->poisoned, memory_order_relaxed);
+}
+
+int pool_swapon(struct pool *pool, int fd, uint64_t slots)
+{
+	return pool->swap ? -EBUSY : swap_open(&pool->swap, fd, slots, pool->file.nframes);
+}
+
+bool pool_get_swap_stats(struct pool *pool, struct pool_swap_stats *stats)
+{
+	if (pool->swap)
+		swap_get_stats(pool->swap, stats);
+	return pool->swap;
 }
 
 void pool_map(struct pool *pool, fn_t fn)

@@ -23,6 +23,9 @@ void pool_destroy(struct pool *pool);
 
 #define POOL_CANARY 0xdbdbdbdbdbdbdbdbUL
 
+/* pool_late_stores - with @canary: how many frames somebody has stored to after they were free, as found when they were taken again. */
+uint64_t pool_late_stores(const struct pool *pool);
+
 int pool_fd(const struct pool *pool);
 uint64_t pool_frames(const struct pool *pool);
 
@@ -64,7 +67,11 @@ int pool_alloc_loose(struct pool *pool, fn_t *fn);
 int pool_zero(struct pool *pool, fn_t first, uint64_t n);
 int pool_populate(struct pool *pool, fn_t first, uint64_t n);
 
-/* pool_copy - make frame @to hold what @from holds. The caller owns @to; nobody writes @from meanwhile. */
+/*
+ * pool_prepare - pool_populate() of one frame that may have memory already. pool_copy - make frame @to, which has memory, hold
+ * what @from holds. The caller owns @to; nobody writes @from meanwhile.
+ */
+int pool_prepare(struct pool *pool, fn_t fn);
 void pool_copy(struct pool *pool, fn_t to, fn_t from);
 
 /*
@@ -77,6 +84,16 @@ void pool_get(struct pool *pool, fn_t fn);
 bool pool_get_unless_used(struct pool *pool, fn_t fn);
 void pool_put(struct pool *pool, fn_t first, uint64_t n);
 uint32_t pool_refs(const struct pool *pool, fn_t fn);
+
+/*
+ * pool_dirty - frame @fn may be stored to from now on: no backing file has its contents. By hpte_set().
+ * pool_set_bad - never use @fn, of which the caller has a reference, again: its last reference stays for good. It does not
+ * count as used from then on. pool_is_bad - is it so? Who maps a frame of which he has had no more than a reference and a map
+ * asks afterwards (poison_recheck()).
+ */
+void pool_dirty(struct pool *pool, fn_t fn);
+void pool_set_bad(struct pool *pool, fn_t fn);
+bool pool_is_bad(struct pool *pool, fn_t fn);
 
 /*
  * pool_map - count one more hpte that has frame @fn, which is referenced. By who holds a map of it already, or the only

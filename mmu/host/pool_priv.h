@@ -12,6 +12,9 @@
 #include "mmu/base/sync.h"
 #include "mmu/host/pool.h"
 
+struct rmap;
+struct swap;
+
 struct pool_file {
 	int fd;
 	uint64_t nframes;
@@ -59,6 +62,10 @@ struct pool {
 	struct pool_file file; /* [I] */
 	bool canary;	       /* [I] */
 	struct frame *frames;  /* [I] members [a] */
+	struct rmap *rmap;     /* [I] */
+	struct swap *swap;     /* [I] after pool_swapon(), which nobody runs beside; NULL: none */
+	_Atomic uint64_t late_stores; /* [a] frames whose pattern was broken when they were taken again */
+	_Atomic uint64_t poisoned, retired_loose; /* [a] frames; of these, of no region */
 	_Atomic uint64_t used; /* [a] */
 	_Atomic fn_t zero;     /* [a] of the zero run, FN_NONE before */
 	struct lock lock;

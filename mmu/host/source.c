@@ -20,6 +20,8 @@ static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
 
 		lock_acquire(&chunk->lock);
 		rc = cow_show(r, page, write);
+		if (rc == -EHWPOISON && !view_poison(r->view, page))
+			rc = 0; /* he gets SIGBUS, and the region lives on */
 		lock_release(&chunk->lock);
 	}
 	rwlock_read_release(&mm->mmap_lock);

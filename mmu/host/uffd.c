@@ -209,3 +209,11 @@ int uffd_wake(struct uffd *u, void *addr, size_t len)
 
 	return ioctl(u->fd, UFFDIO_WAKE, &range) ? -errno : 0;
 }
+
+int uffd_poison(struct uffd *u, void *addr, size_t len)
+{
+	struct uffdio_poison poison = { .range = range_of(addr, len) };
+
+	/* EEXIST: it is so already, or shows what it may. */
+	return ioctl(u->fd, UFFDIO_POISON, &poison) && errno != EEXIST ? -errno : 0;
+}

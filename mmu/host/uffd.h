@@ -61,5 +61,7 @@ int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp);
 /* uffd_writeprotect - set or drop write protection, without waking. */
 int uffd_writeprotect(struct uffd *u, void *addr, size_t len, bool on);
 int uffd_wake(struct uffd *u, void *addr, size_t len);
+/* uffd_poison - let accesses to the pages, which show nothing, end in SIGBUS, and wake who waits. -EINVAL before Linux 6.6. */
+int uffd_poison(struct uffd *u, void *addr, size_t len);
 
 #endif

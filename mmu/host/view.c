@@ -358,6 +358,13 @@ void view_zap(struct view *view, uint64_t page, uint64_t n)
 		bug_on((errno != EAGAIN && errno != EINTR) || ++tries > 1000);
 }
 
+int view_poison(struct view *view, uint64_t page)
+{
+	if (!view->uffd || view->uffd->is_sigbus)
+		return -EINVAL;
+	return uffd_poison(view->uffd, view_addr(view, page), PAGE_SIZE);
+}
+
 void view_wake(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);

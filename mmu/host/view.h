@@ -66,6 +66,12 @@ void view_zap(struct view *view, uint64_t page, uint64_t n);
  */
 int view_protect(struct view *view, uint64_t page, uint64_t n, unsigned access);
 
+/*
+ * view_poison - let accesses to @page, which reaches nothing, end in SIGBUS until it is zapped. 0; -EINVAL where that cannot be
+ * had: Linux before 6.6, or a view without a blocking userfaultfd, whose threads get their signal anyway.
+ */
+int view_poison(struct view *view, uint64_t page);
+
 /* view_wake - let threads that wait on the pages try again. */
 void view_wake(struct view *view, uint64_t page, uint64_t n);
 

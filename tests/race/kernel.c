@@ -52,6 +52,12 @@ int uffd_wake(struct uffd *u, void *addr, size_t len)
 	return 0;
 }
 
+int uffd_poison(struct uffd *u, void *addr, size_t len)
+{
+	(void)u, (void)addr, (void)len;
+	return 0;
+}
+
 int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx)
 {

@@ -68,7 +68,7 @@ static void up(void)
 	rule.call = NONE;
 	rig_up(&r, &(struct rig_opts){ .pages = 1024,
 				       .pool_frames = 8192,
-				       .canary = true,
+				       .canary = false,
 				       .around = 1 });
 	for (uint64_t page = 0; page < 600; page++)
 		rig_store(rig_word(r.host, page, 0), page);
