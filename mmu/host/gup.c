@@ -20,7 +20,8 @@ static void fill_absent(struct region *r, uint64_t page, uint64_t end)
 	uint64_t hpte;
 
 	for (; page < end; page++)
-		if (!(hpte_read(r, page) & ~(HPTE_SWAP | HPTE_FN_MASK)) && hpte_get(r, page, end, false, &hpte))
+		if (!(hpte_read(r, page) & ~(HPTE_SWAP | HPTE_FN_MASK)) &&
+		    hpte_get(r, page, end, false, &hpte))
 			return;
 }
 

@@ -35,7 +35,8 @@ static void check_state(uint64_t hpte)
 	bug_on((hpte & HPTE_WRITE) && (hpte & HPTE_NONE));
 	bug_on(!(hpte & HPTE_AWAY) != !hpte_owner(hpte));
 	bug_on((hpte & HPTE_EXCL) && !(hpte & HPTE_WRITE));
-	bug_on((hpte & (HPTE_CLEAN | HPTE_CLEANING)) && (hpte & (HPTE_PRESENT | HPTE_WRITE)) != HPTE_PRESENT);
+	bug_on((hpte & (HPTE_CLEAN | HPTE_CLEANING)) &&
+	       (hpte & (HPTE_PRESENT | HPTE_WRITE)) != HPTE_PRESENT);
 }
 
 /*

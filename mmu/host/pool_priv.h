@@ -64,10 +64,11 @@ struct pool {
 	struct frame *frames;  /* [I] members [a] */
 	struct rmap *rmap;     /* [I] */
 	struct swap *swap;     /* [I] after pool_swapon(), which nobody runs beside; NULL: none */
-	_Atomic uint64_t late_stores; /* [a] frames whose pattern was broken when they were taken again */
+	_Atomic uint64_t
+		late_stores; /* [a] frames whose pattern was broken when they were taken again */
 	_Atomic uint64_t poisoned, retired_loose; /* [a] frames; of these, of no region */
-	_Atomic uint64_t used; /* [a] */
-	_Atomic fn_t zero;     /* [a] of the zero run, FN_NONE before */
+	_Atomic uint64_t used;			  /* [a] */
+	_Atomic fn_t zero;			  /* [a] of the zero run, FN_NONE before */
 	struct lock lock;
 	struct extent *free; /* [l] */
 };

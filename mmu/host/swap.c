@@ -189,8 +189,7 @@ void swap_attach(struct swap *swap, fn_t fn, uint64_t slot)
 	if (atomic_load_explicit(&swap->slot_of[fn], memory_order_relaxed))
 		put_locked(swap, slot);
 	else
-		atomic_store_explicit(&swap->slot_of[fn], (uint32_t)slot + 1,
-				      memory_order_relaxed);
+		atomic_store_explicit(&swap->slot_of[fn], (uint32_t)slot + 1, memory_order_relaxed);
 	lock_release(&swap->lock);
 }
 

@@ -9,6 +9,7 @@
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_device.h"
+#include "mmu/host/hostmm_reclaim.h"
 #include "mmu/shadow/device.h"
 #include "tests/rig.h"
 #include "tests/test.h"
@@ -16,13 +17,14 @@
 #define PAGES	512UL
 #define BUSY	48UL /* pages with counters, spread over the block */
 #define DEVICES 3
+#define ACTS	9
 
 static const char *const profile[DEVICES] = { "kvm", "hmm", "xpmem" };
 
 static struct rig r;
 static struct device *dev[DEVICES];
 static atomic_bool stop;
-static _Atomic uint64_t added[BUSY], done[8], refused;
+static _Atomic uint64_t added[BUSY], done[ACTS], refused;
 
 static void up(void)
 {
@@ -33,6 +35,7 @@ static void up(void)
 				       .pool_frames = 16 * PAGES,
 				       .canary = true,
 				       .no_slot = true });
+	check_eq(pool_swapon(r.pool, -1, 2 * PAGES), 0);
 	for (unsigned d = 0; d < DEVICES; d++)
 		check_eq(device_create(&dev[d], device_profile(profile[d]), r.mm, r.hva, PAGES), 0);
 }
@@ -109,6 +112,8 @@ static int act(unsigned what, hva_t start, hva_t end)
 	case 6:
 		return hostmm_protect(r.mm, start, end, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)
 			       ?: hostmm_wrprotect(r.mm, start, end);
+	case 7:
+		return hostmm_reclaim(r.mm, start, end, NULL);
 	default:
 		return fork_and_forget();
 	}
@@ -119,7 +124,7 @@ static void *acts(void *arg)
 	uint64_t state = (uintptr_t)arg;
 
 	while (!atomic_load(&stop)) {
-		unsigned what = rig_random(&state) % 8;
+		unsigned what = rig_random(&state) % ACTS;
 		uint64_t page = rig_random(&state) % PAGES, n = 1 + rig_random(&state) % 24;
 		int rc = act(what, rig_hva(&r, page), rig_hva(&r, min_u64(page + n, PAGES)));
 
