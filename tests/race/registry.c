@@ -28,7 +28,10 @@
 	X(a20_after_clear)      \
 	X(a21_migrate)          \
 	X(a21_mkclean)          \
+	X(a21_hwpoison)         \
 	X(a21_private)          \
+	X(a21_reclaim)          \
+	X(a21_writeback)        \
 	X(a22_change_now)       \
 	X(a22_change_large)     \
 	X(a23_async_fork)       \

@@ -115,7 +115,6 @@ const struct race_scenario a21_migrate = {
 		{ "xpmem", RACE_PASS, 0, "The same, with a pin on the old frame that start drops (xpmem)." },
 		{ "async", RACE_VIOLATION, 0, "Some time later (xpmem-async)." },
 		{ "hugetlb", RACE_PENDING, 0, "hugetlb pages: needs 2M entries." },
-		{ "hwpoison", RACE_PENDING, 0, "Poisoned frames: needs an actor that takes a frame away for good." },
 	},
 	.program = {
 		.setup = setup,
