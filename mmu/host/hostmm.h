@@ -110,7 +110,7 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva);
  * hostmm_discard - drop contents: the next access finds what the pager gives (CLEAR). Kernel: MADV_DONTNEED.
  * hostmm_zap - drop translations, keep contents (CLEAR). Kernel: try_to_unmap() of a page that stays.
  * hostmm_wrprotect - the next store to each page faults (PROTECTION_PAGE), or is taken for done when a host thread
- *	reads a page that has moved: never missed, sometimes early. Kernel: page_mkclean().
+ *	reads a page that has moved, or when sharing is broken for pages ahead (hostmm_actors.h): never missed, sometimes early. Kernel: page_mkclean().
  * hostmm_migrate - move contents to frames of no region, or home again. CLEAR; CHANGE if nobody may write any page of
  *	the range, so that secondaries can follow by change_pte and keep their readers. Pages not present stay so;
  *	one that cannot go home (its home frame is still referenced) stays. -ENOSPC when the pool has no frame left:

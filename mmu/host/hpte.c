@@ -66,7 +66,7 @@ void hpte_set(struct region *r, uint64_t page, uint64_t new)
 		rmap_remove(r, page, hpte_fn(old));
 	sync_store(&r->hpte[page], new);
 	if (has && (!had || moves))
-		rmap_add(r, page, hpte_fn(new));
+		rmap_add(r, page, 1, hpte_fn(new));
 	if (had && (!has || moves))
 		pool_unmap(r->pool, hpte_fn(old));
 }
@@ -307,8 +307,33 @@ void hpte_share(struct region *r, uint64_t page, fn_t fn)
 	hpte_set(r, page, present(r, page, fn, false));
 }
 
+/* Entries without steps between: nobody knows the region, and its maps are counted and linked in runs. */
+static void set_forked(struct region *r, uint64_t page, fn_t fn)
+{
+	uint64_t new = present(r, page, fn, false);
+
+	bug_on(hpte_read(r, page));
+	lint_change(r, page, 0, new);
+	sync_store(&r->hpte[page], new);
+}
+
+/* Pages of a fork's child in a row, and so their frames. */
+struct forked {
+	uint64_t page, n;
+	fn_t fn;
+};
+
+static void end_run(struct region *r, const struct forked *run)
+{
+	if (!run->n)
+		return;
+	pool_share(r->pool, run->fn, run->n);
+	rmap_add(r, run->page, run->n, run->fn);
+}
+
 void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden)
 {
+	struct forked run = { .n = 0 };
 	uint64_t start = page;
 
 	if (!hidden)
@@ -321,10 +346,16 @@ void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t e
 			hpte_copy_soft(to, page, entry);
 		if (!(entry & HPTE_PRESENT))
 			continue;
-		if (hidden)
+		if (hidden && (entry & (HPTE_WRITE | HPTE_VIEW)))
 			hpte_set(from, page, entry & ~(HPTE_WRITE | HPTE_VIEW));
-		hpte_share(to, page, hpte_fn(entry));
+		if (page != run.page + run.n || hpte_fn(entry) != run.fn + run.n) {
+			end_run(to, &run);
+			run = (struct forked){ .page = page, .fn = hpte_fn(entry) };
+		}
+		run.n++;
+		set_forked(to, page, hpte_fn(entry));
 	}
+	end_run(to, &run);
 	if (hidden)
 		hpte_tell_tlbs(from, start, end);
 }

@@ -100,11 +100,16 @@ void *pool_direct(const struct pool *pool, fn_t fn)
 	return pool->file.direct + (fn << PAGE_SHIFT);
 }
 
+static void set_loose(struct pool *pool, fn_t fn)
+{
+	atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_LOOSE, memory_order_relaxed);
+}
+
 /* A frame that its region gave back may still have a slow reader: keep it aside while looking for another. */
 int pool_alloc_loose(struct pool *pool, fn_t *fn)
 {
 	fn_t used;
-	int rc = pool_reserve_top(pool, fn);
+	int rc = pool_reserve_top(pool, 1, fn);
 
 	if (rc)
 		return rc;
@@ -114,8 +119,27 @@ int pool_alloc_loose(struct pool *pool, fn_t *fn)
 		pool_unreserve(pool, used, 1);
 		return rc;
 	}
-	atomic_fetch_or_explicit(&pool->frames[*fn].flags, FRAME_LOOSE, memory_order_relaxed);
+	set_loose(pool, *fn);
 	return 0;
+}
+
+int pool_alloc_loose_run(struct pool *pool, uint64_t n, fn_t *first)
+{
+	fn_t fn, end;
+	int rc = pool_reserve_top(pool, n, first);
+
+	if (rc)
+		return rc;
+	end = *first + n;
+	for (fn = *first; fn < end && pool_get_unless_used(pool, fn); fn++)
+		set_loose(pool, fn);
+	if (fn == end)
+		return 0;
+	/* Somebody still has this one. Those before go with their references, the rest has none. */
+	if (fn > *first)
+		pool_put(pool, *first, fn - *first);
+	pool_unreserve(pool, fn, end - fn);
+	return -ENOSPC;
 }
 
 static void set_unfilled(struct pool *pool, fn_t fn, fn_t end)
@@ -355,6 +379,14 @@ void pool_map(struct pool *pool, fn_t fn)
 {
 	bug_on(!pool_refs(pool, fn));
 	sync_fetch_add(&pool->frames[fn].maps, 1);
+}
+
+void pool_share(struct pool *pool, fn_t first, uint64_t n)
+{
+	for (fn_t fn = first; fn < first + n; fn++) {
+		pool_get(pool, fn);
+		sync_fetch_add(&pool->frames[fn].maps, 1);
+	}
 }
 
 void pool_unmap(struct pool *pool, fn_t fn)

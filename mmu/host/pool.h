@@ -55,9 +55,11 @@ static inline uint64_t pool_room(uint64_t n)
 
 /*
  * pool_alloc_loose - take one frame of no region, with one reference, contents undefined. It is unreserved with
- * its last reference. 0 or -ENOSPC.
+ * its last reference. 0 or -ENOSPC. pool_alloc_loose_run - the same with @n frames in a row, each with its own reference; also
+ * -ENOSPC when those that are free do not lie so.
  */
 int pool_alloc_loose(struct pool *pool, fn_t *fn);
+int pool_alloc_loose_run(struct pool *pool, uint64_t n, fn_t *first);
 
 /*
  * pool_zero - make frames [first, first + n) exist and read as zeros. The caller owns them, nobody maps them.
@@ -97,10 +99,12 @@ bool pool_is_bad(struct pool *pool, fn_t fn);
 
 /*
  * pool_map - count one more hpte that has frame @fn, which is referenced. By who holds a map of it already, or the only
- * reference. pool_unmap - count one less, before its reference is dropped. pool_maps - how many there are; 1 is stable
+ * reference. pool_share - take a reference and count a map of each of [first, first + n), by who holds maps of them.
+ * pool_unmap - count one less, before its reference is dropped. pool_maps - how many there are; 1 is stable
  * for who holds that one (rules of sharing, hostmm_actors.h). Who reads 1 sees what former sharers did as done.
  */
 void pool_map(struct pool *pool, fn_t fn);
+void pool_share(struct pool *pool, fn_t first, uint64_t n);
 void pool_unmap(struct pool *pool, fn_t fn);
 uint32_t pool_maps(struct pool *pool, fn_t fn);
 

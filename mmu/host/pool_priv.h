@@ -74,10 +74,10 @@ struct pool {
 };
 
 /*
- * pool_reserve_top - take one frame from the top. Takes pool->lock. 0 or -ENOSPC.
+ * pool_reserve_top - take @n frames in a row from the top. Takes pool->lock. 0; -ENOSPC if there are not so many in a row.
  * pool_drop_zero_run - let go of what pool_zero_run() has made.
  */
-int pool_reserve_top(struct pool *pool, fn_t *fn);
+int pool_reserve_top(struct pool *pool, uint64_t n, fn_t *first);
 void pool_drop_zero_run(struct pool *pool);
 
 /* pool_map_sparse - map @bytes of @fd, or of zeros for -1, that cost memory only where they are touched. NULL: errno. */

@@ -66,7 +66,7 @@ int pool_reserve(struct pool *pool, uint64_t n, fn_t *first)
 	return rc;
 }
 
-int pool_reserve_top(struct pool *pool, fn_t *fn)
+int pool_reserve_top(struct pool *pool, uint64_t n, fn_t *first)
 {
 	struct extent **link, **last = NULL;
 	int rc = -ENOSPC;
@@ -74,8 +74,8 @@ int pool_reserve_top(struct pool *pool, fn_t *fn)
 	lock_acquire(&pool->lock);
 	for (link = &pool->free; *link; link = &(*link)->next)
 		last = link;
-	if (last) {
-		*fn = --(*last)->end;
+	if (last && (*last)->end - (*last)->start >= n) {
+		*first = (*last)->end -= n;
 		drop_if_empty(last);
 		rc = 0;
 	}

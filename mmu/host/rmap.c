@@ -88,19 +88,27 @@ static bool is_followed(struct region *r, uint64_t page, fn_t fn)
 	return fn != r->home + page && !pool_is_zero(r->pool, fn);
 }
 
-void rmap_add(struct region *r, uint64_t page, fn_t fn)
+static void link_page(struct region *r, uint64_t page, struct rmap_link **head)
 {
-	struct rmap *rmap = r->pool->rmap;
-	struct rmap_link *link = &r->rmap.links[page], **head = &rmap->head[fn];
+	struct rmap_link *link = &r->rmap.links[page];
 
-	if (!is_followed(r, page, fn))
-		return;
-	lock_acquire(&rmap->lock);
 	bug_on(link->prev);
 	*link = (struct rmap_link){ .next = *head, .prev = head, .region = r };
 	if (link->next)
 		link->next->prev = &link->next;
 	*head = link;
+}
+
+void rmap_add(struct region *r, uint64_t page, uint64_t n, fn_t fn)
+{
+	struct rmap *rmap = r->pool->rmap;
+
+	if (n == 1 && !is_followed(r, page, fn))
+		return;
+	lock_acquire(&rmap->lock);
+	for (; n; page++, fn++, n--)
+		if (is_followed(r, page, fn))
+			link_page(r, page, &rmap->head[fn]);
 	lock_release(&rmap->lock);
 }
 

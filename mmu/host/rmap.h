@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The reverse map of a pool: from a frame to the pages, of any region and mm, that have it. Private to mmu/host.
- * Owns links of pages that are not at home, and pins of mms. hpte_set() alone adds and removes; whoever changes all maps of a
+ * Owns links of pages that are not at home, and pins of mms. hpte_set() adds and removes, and fork adds; whoever changes all maps of a
  * frame walks. Knows entries only by their owners.
  *
  * A page in its home frame costs nothing: the region is found by its range of home frames, and the entry is looked at. Any
@@ -43,8 +43,11 @@ void rmap_destroy(struct rmap *rmap, uint64_t frames);
 int rmap_add_region(struct region *r);
 void rmap_remove_region(struct region *r);
 
-/* rmap_add, rmap_remove - @page has frame @fn now, or no longer. Chunk lock held. Kernel: folio_add_anon_rmap_pte(). */
-void rmap_add(struct region *r, uint64_t page, fn_t fn);
+/*
+ * rmap_add - pages [page, page + n) have frames [fn, fn + n) now. rmap_remove - @page has @fn no longer. Chunk lock held.
+ * Kernel: folio_add_anon_rmap_ptes().
+ */
+void rmap_add(struct region *r, uint64_t page, uint64_t n, fn_t fn);
 void rmap_remove(struct region *r, uint64_t page, fn_t fn);
 
 /* rmap_wait_unpinned - until no walk has @mm in hand, which has no regions any more. No lock held. */

@@ -196,41 +196,39 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
  * foreign counts the page from before the first change until after the last, so that whoever reads 0 finds every VMA
  * of the view watched and at home.
  */
-static int repoint_locked(struct view *view, uint64_t page, fn_t fn, bool writable)
+static int repoint_locked(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
-	void *at = view_addr(view, page);
-	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
-	int rc = 0;
+	int rc, prot = PROT_READ | (writable ? PROT_WRITE : 0);
 
-	if (fn != view->home + page && view_is_full(view, page))
-		return -ENOMEM;
-	if (!view->away[page])
-		view_count_foreign(view, 1);
-	view->broken += view->away[page] != AWAY_BROKEN;
-	view->away[page] = AWAY_BROKEN;
-	if (mmap(at, PAGE_SIZE, prot, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
-		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
+	for (uint64_t i = page; i < page + n; i++) {
+		if (!view->away[i])
+			view_count_foreign(view, 1);
+		view->broken += view->away[i] != AWAY_BROKEN;
+		view->away[i] = AWAY_BROKEN;
+	}
+	if (map_fixed(view, page, n, fn, prot))
 		return -errno;
-	rc = uffd_register(view->uffd, at, PAGE_SIZE);
+	rc = uffd_register(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 	/* A page that nobody watches must not stay reachable. */
-	if (rc && mmap(at, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		       pool_fd(view->pool), (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
+	if (rc && map_fixed(view, page, n, fn, PROT_NONE))
 		bug_report(__FILE__, __LINE__, "neither watched nor closed");
 	if (rc)
 		return rc;
 	if (writable || view->uffd->has_continue_wp) {
-		rc = fill(view, page, 1, writable);
+		rc = fill(view, page, n, writable);
 		if (!rc && !writable)
-			rc = view_open(view, page, 1);
+			rc = view_open(view, page, n);
 	} else {
-		rc = fill_read_only(view, page, 1);
+		rc = fill_read_only(view, page, n);
 	}
 	if (rc)
 		return rc;
-	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
-	view->broken--;
-	if (!view->away[page])
-		view_count_foreign(view, -1);
+	view->broken -= n;
+	for (uint64_t i = page; i < page + n; i++, fn++) {
+		view->away[i] = fn == view->home + i ? 0 : (uint32_t)fn + 1;
+		if (!view->away[i])
+			view_count_foreign(view, -1);
+	}
 	return 0;
 }
 
@@ -239,7 +237,7 @@ static bool is_simple(const struct view *view, bool writable)
 	return writable || view->uffd->has_continue_wp;
 }
 
-/* Map the first run of [page, page + n): as many as the VMAs show already, else one. Returns how many, or -errno. */
+/* Map the first run of [page, page + n): those that the VMAs show already, or those that they do not. How many, or -errno. */
 static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	uint64_t run = 0;
@@ -258,8 +256,8 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 		if (run) {
 			rc = fill_read_only(view, page, run);
 		} else {
-			run = 1;
-			rc = repoint_locked(view, page, fn, writable);
+			run = view_new_run(view, page, n, fn);
+			rc = run ? repoint_locked(view, page, run, fn, writable) : -ENOMEM;
 			trace_instant(umbra_repoint, page, fn, writable);
 		}
 		count_repoints(view, 1);

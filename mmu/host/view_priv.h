@@ -7,6 +7,8 @@
 #ifndef UMBRA_MMU_HOST_VIEW_PRIV_H
 #define UMBRA_MMU_HOST_VIEW_PRIV_H
 
+#include <sys/mman.h>
+
 #include "mmu/base/sync.h"
 #include "mmu/host/view.h"
 
@@ -48,6 +50,14 @@ static inline void *view_addr(const struct view *view, uint64_t page)
 	return view->base + (page << PAGE_SHIFT);
 }
 
+/* One VMA of @prot over the pages, which shows frames [@fn, @fn + @n) and is watched by nobody. False; true: errno. */
+static inline bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
+{
+	return mmap(view_addr(view, page), n << PAGE_SHIFT, prot,
+		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
+		    (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED;
+}
+
 /* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
 #define AWAY_BROKEN UINT32_MAX
 
@@ -61,11 +71,12 @@ static inline bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 
 /*
  * view_count_foreign - note that a page has left home, or is back (@n 1 or -1). repoint held, or the view known to nobody.
- * view_is_full - would @page cost VMAs of which the process has too few? Not if its home frame is somebody else's: there is no
- * other way to show it then.
+ * view_new_run - how many pages of [page, page + n), which are to show frames [fn, fn + n) and of which the first does not, may get
+ * a VMA that does? 0: they would cost VMAs of which the process has too few. That is not said of a page whose home frame is
+ * somebody else's: there is no other way to show it then. repoint held.
  */
 void view_count_foreign(struct view *view, int64_t n);
-bool view_is_full(const struct view *view, uint64_t page);
+uint64_t view_new_run(const struct view *view, uint64_t page, uint64_t n, fn_t fn);
 
 /* view_open - give the VMAs of [page, page + n) the rights that view_protect() has left them. repoint held. 0 or -errno. */
 int view_open(struct view *view, uint64_t page, uint64_t n);

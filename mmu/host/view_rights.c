@@ -37,25 +37,23 @@ static int set_rights(struct view *view, uint64_t page, uint64_t n, enum view_ri
 }
 
 /* The VMA of the page is replaced by one with the rights that it is to have: there is no gap. */
-static int repoint(struct view *view, uint64_t page, fn_t fn, enum view_rights rights)
+static int repoint(struct view *view, uint64_t page, uint64_t n, fn_t fn, enum view_rights rights)
 {
-	if (fn != view->home + page && view_is_full(view, page))
-		return -ENOMEM;
-	if (mmap(view_addr(view, page), PAGE_SIZE, prot_of(rights),
-		 MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
-		 (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED)
+	if (map_fixed(view, page, n, fn, prot_of(rights)))
 		return -errno;
-	if (!view->away[page])
-		view_count_foreign(view, 1);
-	view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
-	if (!view->away[page])
-		view_count_foreign(view, -1);
-	view->rights[page] = rights;
 	trace_instant(umbra_repoint, page, fn, rights == VIEW_WRITE);
+	memset(view->rights + page, rights, n);
+	for (; n; page++, fn++, n--) {
+		if (!view->away[page])
+			view_count_foreign(view, 1);
+		view->away[page] = fn == view->home + page ? 0 : (uint32_t)fn + 1;
+		if (!view->away[page])
+			view_count_foreign(view, -1);
+	}
 	return 0;
 }
 
-/* Map the first run of [page, page + n): as many as the VMAs show already, else one. How many, or -errno. */
+/* Map the first run of [page, page + n): those that the VMAs show already, or those that they do not. How many, or -errno. */
 static int64_t map_run(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 		       enum view_rights rights)
 {
@@ -67,8 +65,8 @@ static int64_t map_run(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 	if (run) {
 		rc = set_rights(view, page, run, rights);
 	} else {
-		run = 1;
-		rc = repoint(view, page, fn, rights);
+		run = view_new_run(view, page, n, fn);
+		rc = run ? repoint(view, page, run, fn, rights) : -ENOMEM;
 	}
 	return rc ? rc : (int64_t)run;
 }

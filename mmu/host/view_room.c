@@ -40,12 +40,26 @@ void view_count_foreign(struct view *view, int64_t n)
 	atomic_fetch_add_explicit(&foreign, (uint64_t)n, memory_order_relaxed);
 }
 
-bool view_is_full(const struct view *view, uint64_t page)
+/* With @more pages away from home beside those that are, would @page be too many? */
+static bool is_full(const struct view *view, uint64_t page, uint64_t more)
 {
-	if (!atomic_load_explicit(&limit, memory_order_relaxed))
-		view_limit_foreign(0);
 	return !view->away[page] &&
-	       atomic_load_explicit(&foreign, memory_order_relaxed) >=
+	       atomic_load_explicit(&foreign, memory_order_relaxed) + more >=
 		       atomic_load_explicit(&limit, memory_order_relaxed) &&
 	       !pool_refs(view->pool, view->home + page);
+}
+
+uint64_t view_new_run(const struct view *view, uint64_t page, uint64_t n, fn_t fn)
+{
+	uint64_t run, more = 0;
+	bool is_home = fn == view->home + page;
+
+	if (!atomic_load_explicit(&limit, memory_order_relaxed))
+		view_limit_foreign(0);
+	for (run = 0; run < n && !shows_frame(view, page + run, fn + run); run++) {
+		if (!is_home && is_full(view, page + run, more))
+			break;
+		more += !view->away[page + run];
+	}
+	return run;
 }

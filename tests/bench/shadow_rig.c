@@ -78,7 +78,7 @@ int shadow_rig_up(struct shadow_rig *r, uint64_t pages, unsigned flags)
 
 	memset(r, 0, sizeof(*r));
 	r->pages = pages;
-	rc = pool_create(&r->pool, 2 * pages + 2048, false);
+	rc = pool_create(&r->pool, 3 * pages + 2048, false);
 	if (!rc)
 		rc = hostmm_create(&r->mm, r->pool, &host);
 	if (!rc)

@@ -197,6 +197,43 @@ static void see_end(struct mmu_notifier *mn, const struct mmu_notifier_range *ra
 static const struct mmu_notifier_ops see_ops = { .invalidate_range_start = see_start,
 						 .invalidate_range_end = see_end };
 
+UTEST(cow, stores_in_order_are_copied_together, .init = up_child, .fini = down)
+{
+	put(&r, 0, 1);
+	check_eq(copies(&r), 1);
+	put(&r, 1, 1);
+	check_eq(copies(&r), PAGES);
+	for (uint64_t page = 1; page < PAGES; page++) {
+		check_eq(rig_frame(&r, page), rig_frame(&r, 1) + page - 1);
+		check_eq(rig_maps(&r, page), 1);
+		check_eq(rig_load(rig_word(r.host, page, 0)), page == 1 ? 1 : 100 + page);
+		rig_store(rig_word(r.host, page, 0), 200 + page);
+		check_eq(rig_peek(&r, page), 200 + page);
+		check_eq(rig_peek(&child, page), 100 + page);
+	}
+	check_eq(copies(&r), PAGES);
+	put(&child, 1, 2);
+	check_eq(copies(&child), 0);
+	rig_check(&r);
+	rig_check(&child);
+	rig_fork_down(&child);
+	rig_check_all_home(&r);
+}
+
+UTEST(cow, those_of_a_child_go_home_together, .init = up_child, .fini = down)
+{
+	put(&child, 1, 1);
+	check_eq(copies(&child), 1);
+	put(&child, 4, 1);
+	check_eq(copies(&child), 2);
+	put(&child, 2, 1); /* as far as they share */
+	check_eq(copies(&child), 4);
+	for (uint64_t page = 1; page < 5; page++)
+		check_eq(rig_frame(&child, page), rig_home(&child, page));
+	check_eq(rig_maps(&r, 5), 2);
+	rig_fork_down(&child);
+}
+
 UTEST(cow, one_clear_bracket_for_a_copy_and_none_for_a_reuse, .init = up_child, .fini = down)
 {
 	struct mmu_notifier mn = { .ops = &see_ops };
