@@ -26,7 +26,9 @@ int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uin
 	if (!mutant(162))
 		bug_on(!spte_check_split(old, table->spte, level));
 	/* Release: pairs with spte_read(). */
-	if (!sync_cas(sptep, &seen, spte_make_table(table))) {
+	if (mutant(165))
+		sync_store(sptep, spte_make_table(table));
+	else if (!sync_cas(sptep, &seen, spte_make_table(table))) {
 		table_free(tally->ept, table);
 		return -EAGAIN;
 	}
@@ -68,7 +70,7 @@ static uint64_t large_of(struct ept_page *table, int level)
 	for (unsigned i = 0; i < SPTE_PER_TABLE; i++) {
 		uint64_t differ = spte_read(&table->spte[i]) ^ spte_make_small(large, level, i);
 
-		if ((differ & ~may_differ) && !mutant(174))
+		if ((differ & ~may_differ) && !mutant(174) && !mutant(176))
 			return SPTE_NONE;
 	}
 	return large;
@@ -93,7 +95,7 @@ static uint64_t freeze_leaves(struct ept_tally *tally, struct ept_page *table, g
 		any |= leaf;
 		all &= spte_is_access_tracked(leaf) ? spte_restore_access(leaf) : leaf;
 	}
-	if (mutant(174))
+	if (mutant(174) || mutant(176))
 		all = large;
 	large = (large & ~rights) | (all & SPTE_RIGHTS) | (any & (SPTE_ACCESSED | SPTE_DIRTY));
 	if (!spte_has_ad(large) && !(any & SPTE_RIGHTS))

@@ -86,9 +86,11 @@ static int check_and_install(struct shadow *sh, struct fault *f)
 	rc = is_stale(sh, f) ? FAULT_AGAIN : fault_install(sh, f);
 	fault_recheck(sh, f);
 	rwlock_read_release(&sh->mmu_lock);
-	if (rc < 0)
-		fault_take_back(sh, f);
-	return rc;
+	if (rc >= 0)
+		return rc;
+	fault_take_back(sh, f);
+	/* A neighbour's mapping may be what failed (a backend at its limit): the page itself, alone, comes first. */
+	return !f->alone && f->block.end - f->block.start > 1 ? FAULT_AGAIN : rc;
 }
 
 /* The slot is there, and nothing is known against the access yet. RCU section held. */

@@ -72,7 +72,8 @@ void fault_choose_level(struct shadow *sh, struct fault *f);
 /*
  * fault_install - install the block. mmu_lock held for reading, the check passed, tables exist. enum shadow_result,
  * FAULT_AGAIN, -ENOMEM (a split), or the backend's errno: then fault_take_back(). Kernel: kvm_tdp_mmu_map().
- * fault_take_back - the backend could not carry out what the table says: zap the block. No lock held.
+ * fault_take_back - the backend could not carry out what the table says: zap the block. No lock held. The fault tries the page
+ * alone once, before it fails.
  */
 int fault_install(struct shadow *sh, struct fault *f);
 void fault_take_back(struct shadow *sh, const struct fault *f);

@@ -83,8 +83,19 @@ static bool is_huge(struct shadow *sh, const struct whole *w)
 }
 
 /*
- * The same check as a fault's, over the whole leaf: the primary's answer still holds. The flush is for who walked by the small
- * leaves. A window has nothing to unlearn, unless the leaf has a right less than some small ones had.
+ * The same check as a fault's, over the whole leaf: the primary's answer still holds. What ept_collapse() asks of the small
+ * leaves would be enough for safety, since a start has taken those that it met.
+ */
+static bool is_stale(struct shadow *sh, const struct whole *w)
+{
+	if (mutant(175) || mutant(176))
+		return false;
+	return is_invalidating(sh, w->start, w->end) || sync_load(&sh->invalidate_seq) != w->seq;
+}
+
+/*
+ * The flush is for who walked by the small leaves. A window has nothing to unlearn, unless the leaf has a right less than some
+ * small ones had.
  */
 static bool collapse(struct shadow *sh, const struct whole *w)
 {
@@ -93,8 +104,7 @@ static bool collapse(struct shadow *sh, const struct whole *w)
 
 	rwlock_write_acquire(&sh->mmu_lock);
 	old = ept_peek(&sh->ept, w->start, NULL);
-	done = !is_invalidating(sh, w->start, w->end) && sync_load(&sh->invalidate_seq) == w->seq &&
-	       ept_collapse(&sh->ept, w->start, w->level);
+	done = !is_stale(sh, w) && ept_collapse(&sh->ept, w->start, w->level);
 	if (done)
 		new = ept_peek(&sh->ept, w->start, NULL);
 	lost = (old & ~new &SPTE_RIGHTS) ||

@@ -74,12 +74,16 @@
 	X(m15_age_log)          \
 	X(m15_age_window)       \
 	X(m16_age)              \
+	X(m16_age_unmap)        \
 	X(m16_collapse)         \
 	X(m16_entry_store)      \
 	X(m16_hardware)         \
+	X(m16_recover_fault)    \
 	X(m16_split)            \
+	X(m16_split_fault)      \
 	X(m17_mmio)             \
 	X(m17_read_only)        \
+	X(m17_recover)          \
 	X(m17_slot_move)        \
 	X(m20_large_logging)    \
 	X(m21_flush_unlocked)   \

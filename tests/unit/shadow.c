@@ -608,6 +608,36 @@ UTEST(shadow, a_backend_that_asks_for_time_gets_it)
 	down();
 }
 
+static void fail_more_than_one(struct rig *rig, uint64_t page, uint64_t n)
+{
+	check_eq(n, atomic_load(&again) ? 1 : 8);
+	check(page <= 3 && 3 < page + n);
+	atomic_fetch_add(&again, 1);
+	rig->map_error = 0;
+}
+
+/* The pages around are mapped by the way: when they cannot be, the page itself is tried alone. */
+UTEST(shadow, a_neighbour_that_cannot_be_mapped_does_no_harm)
+{
+	up_with((struct rig_opts){ .pages = 16, .around = 8, .canary = true });
+	for (uint64_t page = 0; page < 16; page++)
+		rig_store(rig_word(r.host, page, 0), page);
+	again = 0;
+	r.map_error = -ENOMEM;
+	r.map_half = true;
+	r.before_map = fail_more_than_one;
+	check_eq(rig_load(rig_word(r.guest, 3, 0)), 3);
+	check_eq(again, 2);
+	check_eq(r.window_fatal, 0);
+	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 2, NULL), SPTE_NONE);
+	rig_check(&r);
+	r.before_map = NULL;
+	for (uint64_t page = 0; page < 16; page++)
+		check_eq(rig_load(rig_word(r.guest, page, 0)), page);
+	rig_check(&r);
+	down();
+}
+
 /* What could not be mapped is not in the table, and the window fails closed: nobody reads zeros. */
 UTEST(shadow, a_backend_that_fails_closes_the_window)
 {
