@@ -219,6 +219,8 @@ UTEST(shadow_large, fast_faults)
 	check_eq(stats().fast, 2);
 	check_eq(rig_load(rig_word(r.host, 3, 0)), 4);
 	rig_store(rig_word(r.guest, 3, 0), 3);
+	while (stats().fixed < 3) /* a fault is counted after its thread has been woken */
+		sched_yield();
 	check_eq(stats().fixed, 3);
 	down();
 }
@@ -244,8 +246,11 @@ UTEST(shadow_large, what_cannot_be_mapped_is_taken_back)
 		rig_check(&r);
 		r.writable_error = 0;
 		r.restore_error = errors[i];
-		check_eq(shadow_fault(r.shadow, GFN + 1, false), errors[i]);
-		check_eq(ept_peek(&r.shadow->ept, GFN + 1, NULL), SPTE_NONE);
+		/* Out of memory, the page is taken home and mapped anew, which does not fail here. */
+		check_eq(shadow_fault(r.shadow, GFN + 1, false),
+			 errors[i] == -ENOMEM ? SHADOW_FIXED : errors[i]);
+		check_eq(spte_is_present(ept_peek(&r.shadow->ept, GFN + 1, NULL)),
+			 errors[i] == -ENOMEM);
 		r.restore_error = 0;
 		check_pages();
 		down();
