@@ -107,7 +107,7 @@ static int write_chunk(struct region *r, uint64_t page, uint64_t end, const stru
 
 static int writeback(struct region *r, uint64_t page, uint64_t last, uint64_t *written)
 {
-	struct dirty dirty[CHUNK_PAGES];
+	struct dirty dirty[CHUNK_PAGES] = { { .fn = FN_NONE } }; /* clean_chunk() fills it */
 	int rc = 0;
 
 	for (uint64_t end; !rc && page < last; page = end) {

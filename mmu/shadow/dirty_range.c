@@ -287,7 +287,7 @@ static uint64_t take_spilled(struct range *r)
 
 static int64_t clean_locked(struct range *r)
 {
-	struct ept_span span = { .start = r->gfn, .end = r->end, .count = 1 };
+	struct ept_span span;
 	uint64_t n = 0;
 	bool exclusive;
 	int rc;
@@ -295,6 +295,7 @@ static int64_t clean_locked(struct range *r)
 	exclusive = dirty_lock(r->sh, r->gfn, r->end);
 	rc = range_check(r);
 	if (!rc && mutant(111)) { /* flush, then clean */
+		span = (struct ept_span){ .start = r->gfn, .end = r->end, .count = 1 };
 		dirty_flush_begin(r->sh);
 		dirty_flush_end(r->sh, r->slot, span, r->gfn, r->end);
 		n = ept_clear_dirty(&r->sh->ept, r->gfn, r->end, record, r).count;

@@ -185,13 +185,13 @@ int ept_repoint_begin(struct ept *ept, gfn_t gfn)
 void ept_repoint_end(struct ept *ept, gfn_t gfn, fn_t fn)
 {
 	uint64_t new = ept_make_leaf(ept, fn, mutant(29), SPTE_LEVEL_4K);
+	bool lawful = spte_check_repoint(new) || mutant(29);
 	struct ept_iter it;
 
 	iter_start(&it, root_current(ept), gfn, gfn + 1, SPTE_LEVEL_4K);
 	while (iter_down(&it))
 		;
-	bug_on(it.spte != SPTE_FROZEN || it.level != SPTE_LEVEL_4K ||
-	       (!spte_check_repoint(new) && !mutant(29)));
+	bug_on(it.spte != SPTE_FROZEN || it.level != SPTE_LEVEL_4K || !lawful);
 	bug_on(sync_exchange(iter_entry(&it), new) != SPTE_FROZEN);
 	atomic_fetch_add_explicit(&ept->leaves[SPTE_LEVEL_4K], 1, memory_order_relaxed);
 }

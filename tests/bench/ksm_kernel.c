@@ -122,6 +122,13 @@ void ksm_kernel_down(void)
 		sigaction(deadly[i], &before[i], NULL);
 }
 
+static unsigned long long read_number(FILE *f)
+{
+	char line[64];
+
+	return fgets(line, sizeof(line), f) ? strtoull(line, NULL, 10) : 0;
+}
+
 /* What ksmd has run, in ns; 0 if that cannot be seen. */
 static uint64_t ksmd_ns(void)
 {
@@ -149,8 +156,7 @@ static uint64_t ksmd_ns(void)
 	f = fopen(path, "re");
 	if (!f)
 		return 0;
-	if (fscanf(f, "%llu", &ns) != 1)
-		ns = 0;
+	ns = read_number(f);
 	fclose(f);
 	return ns;
 }
@@ -163,8 +169,7 @@ static uint64_t merging(void)
 
 	if (!f)
 		return 0;
-	if (fscanf(f, "%llu", &n) != 1)
-		n = 0;
+	n = read_number(f);
 	fclose(f);
 	return n;
 }

@@ -136,6 +136,7 @@ static int by_time(const void *a, const void *b)
 static int zap_pages(struct engine *engine, unsigned n, double *value)
 {
 	static uint64_t took[ZAPS];
+	size_t at;
 
 	for (unsigned i = 0; i < ZAPS; i++) {
 		const struct engine *e = &engine[i % n];
@@ -152,7 +153,8 @@ static int zap_pages(struct engine *engine, unsigned n, double *value)
 			return rc;
 	}
 	qsort(took, ZAPS, sizeof(took[0]), by_time);
-	*value = (double)took[ZAPS * 99 / 100];
+	at = ZAPS * 99 / 100;
+	*value = (double)took[at];
 	return 0;
 }
 

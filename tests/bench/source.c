@@ -32,6 +32,8 @@ static double store_all(char *base, unsigned stride)
 {
 	uint64_t begin = bench_now_ns();
 
+	if (!base)
+		return 0;
 	for (unsigned i = 0; i < STORES; i++)
 		((volatile char *)base)[i * stride * PAGE_SIZE] = 1;
 	return (double)(bench_now_ns() - begin) / 1e3 / STORES;
