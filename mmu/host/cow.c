@@ -95,7 +95,7 @@ int frame_for_copy(struct region *r, uint64_t page, fn_t *fn)
  * Who stores to pages in order is given copies of more at once: one fault and one bracket for all, and frames in a row, so
  * that their VMAs are one. The page before, writable, is the sign of it.
  */
-#define COW_AHEAD 8UL
+#define COW_AHEAD 16UL
 
 /* What is shared to save memory stays so until it is stored to. */
 static bool is_to_copy(struct region *r, uint64_t page)

@@ -10,7 +10,7 @@
  *	3. A map is added only by who has one: with the lock of an hpte that maps the frame held, or holding a map of
  *	   his own. So whoever holds his hpte's lock and counts one map is alone, and stays alone.
  *	4. A store to a page that shares its frame breaks the sharing (CLEAR): the page gets a copy in its home frame if
- *	   that is free, else in a frame of no region. Kernel: wp_page_copy(). Behind a page that is writable, up to seven
+ *	   that is free, else in a frame of no region. Kernel: wp_page_copy(). Behind a page that is writable, up to fifteen
  *	   more that share are copied in the same bracket, and taken for stored to.
  *	5. A store to a page that is alone reuses the frame, without a notice: nobody holds an entry that says too
  *	   much. Kernel: wp_page_reuse().
