@@ -72,7 +72,7 @@ static int umbra_merge(uint64_t bytes, struct ksm_cost *cost)
 	static uint64_t page[PAGE_SIZE / sizeof(uint64_t)];
 	uint64_t pages = bytes / PAGE_SIZE;
 	struct ksm *ksm = NULL;
-	struct shadow_rig r;
+	struct shadow_rig r = { .pages = 0 };
 	int rc = shadow_rig_up(&r, pages, SHADOW_RIG_WINDOW | SHADOW_RIG_POPULATE);
 
 	for (uint64_t i = 0; !rc && i < pages; i++) {

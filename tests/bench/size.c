@@ -47,7 +47,7 @@ static int private_bytes(double *bytes)
 static int bytes_per_page(const void *arg, double *value)
 {
 	const struct size_case *c = arg;
-	struct shadow_rig r;
+	struct shadow_rig r = { .pages = 0 };
 	double before = 0, after = 0;
 	int rc = private_bytes(&before);
 

@@ -189,12 +189,12 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 	/* Somebody has its home frame: it cannot go there instead, which is tried. */
 	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
 	check(pool_get_unless_used(r.pool, home));
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 2);
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 3); /* with its block, alone, and at home */
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
-	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 2);
+	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 3);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
-	fail(MPROTECT, 0, ENOMEM, 1, 2);
+	fail(MPROTECT, 0, ENOMEM, 1, 3);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check(rule.seen > 0);
 	rule.call = NONE;
@@ -216,7 +216,7 @@ UTEST(fail, a_repoint_that_fails_brings_the_page_home, .init = up, .fini = down)
 	rig_store(rig_word(r.host, 3, 0), 33);
 	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
 	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 2); /* with its block, and alone */
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), SHADOW_FIXED);
 	rule.call = NONE;
 	check(hostmm_peek(r.mm, rig_hva(&r, 3), &page) && page.fn == home);
