@@ -70,7 +70,9 @@ static uint64_t large_of(struct ept_page *table, int level)
 	for (unsigned i = 0; i < SPTE_PER_TABLE; i++) {
 		uint64_t differ = spte_read(&table->spte[i]) ^ spte_make_small(large, level, i);
 
-		if ((differ & ~may_differ) && !mutant(174) && !mutant(176))
+		if (mutant(174))
+			continue;
+		if ((differ & ~may_differ) && !mutant(176))
 			return SPTE_NONE;
 	}
 	return large;

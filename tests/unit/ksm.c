@@ -452,7 +452,11 @@ static bool is_marked_mergeable(const void *at)
 
 	check(f != NULL);
 	while (fgets(line, sizeof(line), f)) {
-		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+		char *after;
+
+		start = strtoul(line, &after, 16);
+		end = *after == '-' ? strtoul(after + 1, NULL, 16) : 0;
+		if (end) /* the head of a mapping, not one of its fields */
 			inside = start <= (unsigned long)(uintptr_t)at &&
 				 (unsigned long)(uintptr_t)at < end;
 		if (inside && !strncmp(line, "VmFlags:", 8))
