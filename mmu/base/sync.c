@@ -29,6 +29,12 @@ void rwlock_init(struct rwlock *l)
 #ifdef UMBRA_TSAN
 #include <sanitizer/tsan_interface.h>
 static char rcu_sections;
+/* A trap's handler is no asynchronous one: the code that it interrupts is the faulting access itself (mmu/host/trap.h). */
+const char *__tsan_default_options(void);
+const char *__tsan_default_options(void)
+{
+	return "report_signal_unsafe=0";
+}
 #define rcu_section_ends()  __tsan_release(&rcu_sections)
 #define rcu_sections_over() __tsan_acquire(&rcu_sections)
 #else

@@ -257,6 +257,10 @@ UTEST(slot_many, a_tebibyte_is_sparse, .fini = down)
 	struct shadow_stats stats;
 	struct memslot slot;
 
+#ifdef UMBRA_SANITIZED
+	r.pool = NULL; /* .fini sees what is up */
+	test_skip("a sanitizer has no room for a TiB");
+#endif
 	rig_up(&r, &(struct rig_opts){ .pages = pages, .pool_frames = pages + 64, .around = 1 });
 	for (uint64_t page = 0; page < pages; page += pages / 8 + 12345) {
 		rig_store(rig_word(r.guest, page, 0), page + 1);
