@@ -307,3 +307,27 @@ UTEST(pool, a_dying_frame_is_nobodys_with_canary)
 {
 	take_for(true);
 }
+
+/* Whoever stores to a frame after it was freed is found out when the frame is taken again, once; its contents are made good. */
+UTEST(pool, counts_late_stores)
+{
+	const uint64_t *words;
+	struct pool *p;
+	fn_t a;
+
+	check_eq(pool_create(&p, 4, true), 0);
+	check_eq(pool_reserve(p, 2, &a), 0);
+	for (unsigned round = 0; round < 3; round++) {
+		check(pool_get_unless_used(p, a));
+		check_eq(pool_zero(p, a, 1), 0);
+		words = pool_direct(p, a);
+		check_eq(words[100], 0);
+		check_eq(pool_late_stores(p), round > 1);
+		pool_put(p, a, 1);
+		check_eq(words[100], POOL_CANARY);
+		if (round == 1)
+			((uint64_t *)pool_direct(p, a))[100] = 7;
+	}
+	pool_unreserve(p, a, 2);
+	pool_destroy(p);
+}
