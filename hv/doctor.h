@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 enum doctor_verdict {
@@ -51,6 +52,9 @@ void doctor_probe_kvm(struct doctor_report *r);	 /* hv/doctor_kvm.c */
 void doctor_probe_uffd(struct doctor_report *r); /* hv/doctor_uffd.c */
 void doctor_probe_host(struct doctor_report *r); /* hv/doctor_host.c */
 
+/* What userfaultfd can do, by the features that UFFDIO_API offers (hv/doctor_uffd.c). */
+void doctor_judge_uffd(struct doctor_report *r, uint64_t mask);
+
 /*
  * Time one instruction of a small loop at @cpl in a VM of its own (hv/doctor_cpl.c).
  * Return 0 and nanoseconds in *@ns, or -errno.
@@ -59,5 +63,19 @@ int doctor_measure_cpl(int kvm, unsigned cpl, double *ns);
 
 /* Crash a guest in a VM of its own: does KVM still know where that was? Return 0, or -errno. */
 int doctor_probe_crash(int kvm, bool *knows);
+
+/* What KVM says of a store to a page that the host may not write: how it leaves KVM_RUN. */
+enum doctor_exit {
+	DOCTOR_EXIT_EFAULT, /* -1 and EFAULT, without an address: it is like that nearly everywhere */
+	DOCTOR_EXIT_MEMORY_FAULT, /* EFAULT, and KVM_EXIT_MEMORY_FAULT has the address */
+	DOCTOR_EXIT_MMIO,	  /* an exit for MMIO: an interpreter could not make the store */
+	DOCTOR_EXIT_NONE,	  /* it went through, to another page than the host's */
+};
+
+/* Make a guest at @cpl do that in a VM of its own. Return 0 and *@how, or -errno. */
+int doctor_probe_store(int kvm, unsigned cpl, enum doctor_exit *how);
+
+/* At an exit for an OUT, is rip already behind the instruction? Return 0, or -errno. */
+int doctor_probe_out(int kvm, bool *behind);
 
 #endif /* UMBRA_HV_DOCTOR_H */

@@ -133,6 +133,43 @@ static void probe_crash(struct doctor_report *r, int kvm)
 			   "resets a guest that crashes: where that was is lost");
 }
 
+/* None of it matters to a guest: a fault thread has the address, and no exit is told by its rip (hv/vcpu.c). */
+static void probe_exits(struct doctor_report *r, int kvm)
+{
+	static const char *const exits[] = {
+		[DOCTOR_EXIT_EFAULT] = "EFAULT without an address",
+		[DOCTOR_EXIT_MEMORY_FAULT] = "EFAULT and KVM_EXIT_MEMORY_FAULT",
+		[DOCTOR_EXIT_MMIO] = "KVM_EXIT_MMIO",
+		[DOCTOR_EXIT_NONE] = "nothing",
+	};
+	enum doctor_exit cpl3, cpl0;
+	bool behind;
+	int err = doctor_probe_store(kvm, 3, &cpl3);
+
+	if (!err)
+		err = doctor_probe_store(kvm, 0, &cpl0);
+	if (err)
+		doctor_add(r, "kvm.store-exit", DOCTOR_DEGRADED,
+			   "report it, with the kernel version",
+			   "a store that the host forbids: %s", strerror(-err));
+	else if (cpl3 == DOCTOR_EXIT_NONE)
+		doctor_add(r, "kvm.store-exit", DOCTOR_MISSING,
+			   "report it, with the kernel version",
+			   "a store that the host forbids goes through");
+	else
+		doctor_add(r, "kvm.store-exit", DOCTOR_OK, NULL,
+			   "a store that the host forbids: %s; at CPL 0 %s", exits[cpl3],
+			   cpl0 == cpl3 ? "the same" : exits[cpl0]);
+
+	err = doctor_probe_out(kvm, &behind);
+	if (err)
+		doctor_add(r, "kvm.io-exit", DOCTOR_DEGRADED, "report it, with the kernel version",
+			   "an OUT: %s", strerror(-err));
+	else
+		doctor_add(r, "kvm.io-exit", DOCTOR_OK, NULL, "rip is %s the OUT",
+			   behind ? "behind" : "on");
+}
+
 void doctor_probe_kvm(struct doctor_report *r)
 {
 	char text[192];
@@ -154,5 +191,6 @@ void doctor_probe_kvm(struct doctor_report *r)
 	probe_caps(r, kvm);
 	probe_cpl(r, kvm);
 	probe_crash(r, kvm);
+	probe_exits(r, kvm);
 	close(kvm);
 }

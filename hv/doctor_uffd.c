@@ -23,19 +23,29 @@ struct uffd_feature {
 	const char *fix;
 };
 
-/* What mmu/host/uffd.c asks for, and nothing else. */
+/* What mmu/host/uffd.c and what opens it ask for, and nothing else. */
 static const struct uffd_feature features[] = {
-	{ "uffd.missing-shmem", UFFD_FEATURE_MISSING_SHMEM, DOCTOR_MISSING, "first touch of a page",
-	  "use Linux 4.11 or newer" },
+	{ "uffd.missing-shmem", UFFD_FEATURE_MISSING_SHMEM, DOCTOR_MISSING,
+	  "see the first touch of a page", "use Linux 4.11 or newer" },
 	{ "uffd.minor-shmem", UFFD_FEATURE_MINOR_SHMEM, DOCTOR_MISSING,
 	  "install frames of the pool", "use Linux 5.14 or newer" },
-	{ "uffd.wp", UFFD_FEATURE_PAGEFAULT_FLAG_WP, DOCTOR_MISSING, "write protection",
+	{ "uffd.wp", UFFD_FEATURE_PAGEFAULT_FLAG_WP, DOCTOR_MISSING, "protect against writes",
 	  "use Linux 5.7 or newer, with CONFIG_HAVE_ARCH_USERFAULTFD_WP" },
 	{ "uffd.wp-shmem", UFFD_FEATURE_WP_HUGETLBFS_SHMEM, DOCTOR_MISSING,
-	  "write protection of frames", "use Linux 5.19 or newer, with CONFIG_PTE_MARKER_UFFD_WP" },
+	  "protect frames against writes",
+	  "use Linux 5.19 or newer, with CONFIG_PTE_MARKER_UFFD_WP" },
+	{ "uffd.sigbus", UFFD_FEATURE_SIGBUS, DOCTOR_DEGRADED,
+	  "let host threads resolve their own faults (uffd-sigbus)", "use Linux 4.14 or newer" },
 	{ "uffd.wp-unpopulated", UFFD_FEATURE_WP_UNPOPULATED, DOCTOR_OK,
 	  "protect private pages before they exist: umbra has none", NULL },
+	{ "uffd.poison", UFFD_FEATURE_POISON, DOCTOR_OK,
+	  "let a poisoned page end its access alone, and not its region's view", NULL },
 };
+
+/* What the kernel tells of system calls on a region. umbra's own operations know what they do, and it asks for none. */
+#define UFFD_EVENTS                                                                       \
+	(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | \
+	 UFFD_FEATURE_EVENT_UNMAP)
 
 /* Without UFFD_USER_MODE_ONLY: KVM touches guest memory from the kernel. */
 static int open_uffd(const char **how)
@@ -167,6 +177,23 @@ static void probe_behaviour(struct doctor_report *r)
 	probe_close(&p);
 }
 
+void doctor_judge_uffd(struct doctor_report *r, uint64_t mask)
+{
+	doctor_add(r, "uffd.features", DOCTOR_OK, NULL, "mask 0x%jx", (uintmax_t)mask);
+	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+		const struct uffd_feature *f = &features[i];
+
+		if (mask & f->bit)
+			doctor_add(r, f->id, DOCTOR_OK, NULL, "can %s", f->what_for);
+		else
+			doctor_add(r, f->id, f->without, f->fix, "cannot %s", f->what_for);
+	}
+	doctor_add(r, "uffd.events", DOCTOR_OK, NULL, "%s; umbra asks for none",
+		   (mask & UFFD_EVENTS) == UFFD_EVENTS ? "fork, remap, remove, unmap"
+		   : mask & UFFD_EVENTS		       ? "some of fork, remap, remove, unmap"
+						       : "none");
+}
+
 void doctor_probe_uffd(struct doctor_report *r)
 {
 	const char *how;
@@ -191,15 +218,7 @@ void doctor_probe_uffd(struct doctor_report *r)
 			   "UFFDIO_API: %s", strerror(-err));
 		return;
 	}
-	doctor_add(r, "uffd.features", DOCTOR_OK, NULL, "mask 0x%jx", (uintmax_t)mask);
-	for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
-		const struct uffd_feature *f = &features[i];
-
-		if (mask & f->bit)
-			doctor_add(r, f->id, DOCTOR_OK, NULL, "%s", f->what_for);
-		else
-			doctor_add(r, f->id, f->without, f->fix, "cannot %s", f->what_for);
-	}
+	doctor_judge_uffd(r, mask);
 	if ((mask & UFFD_FEATURES_NEEDED) == UFFD_FEATURES_NEEDED)
 		probe_behaviour(r);
 }

@@ -14,6 +14,11 @@
 
 #include "hv/why.h"
 
+/* Newer than the kernel headers of Debian 12. */
+#ifndef KVM_EXIT_MEMORY_FAULT
+#define KVM_EXIT_MEMORY_FAULT 39
+#endif
+
 /* A capability that umbra cannot do without, and what it is for. */
 struct kvmio_need {
 	int cap;

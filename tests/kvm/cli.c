@@ -106,6 +106,22 @@ UTEST(cli, doctor)
 {
 	static const char *const ids[] = { "host.kernel", "host.memory", "host.max-map-count",
 					   "host.memfd",  "kvm.open",	 "uffd.open" };
+	/* What is probed and decided, where there is what it is probed of. */
+	static const struct {
+		const char *of, *id;
+	} probes[] = {
+		{ "ok        kvm.open", "kvm.cpl3" },
+		{ "ok        kvm.open", "kvm.cpl0" },
+		{ "ok        kvm.open", "kvm.crash" },
+		{ "ok        kvm.open", "kvm.store-exit" },
+		{ "ok        kvm.open", "kvm.io-exit" },
+		{ "ok        uffd.open", "uffd.features" },
+		{ "ok        uffd.open", "uffd.events" },
+		{ "ok        uffd.open", "uffd.sigbus" },
+		{ "ok        uffd.open", "uffd.wp-unpopulated" },
+		{ "ok        uffd.open", "uffd.poison" },
+		{ "ok        uffd.open", "uffd.continue-wp" },
+	};
 	const struct said *s = umbra("doctor");
 	bool runs = strstr(s->out, "\nGuests run here");
 
@@ -114,6 +130,9 @@ UTEST(cli, doctor)
 	check(!s->err[0], "%s", s->err);
 	for (size_t i = 0; i < sizeof(ids) / sizeof(ids[0]); i++)
 		check(strstr(s->out, ids[i]), "%s is not in %s", ids[i], s->out);
+	for (size_t i = 0; i < sizeof(probes) / sizeof(probes[0]); i++)
+		check(!strstr(s->out, probes[i].of) || strstr(s->out, probes[i].id),
+		      "%s is not in %s", probes[i].id, s->out);
 
 	s = umbra("doctor --json");
 	check_eq(s->status, runs ? 0 : 125);
