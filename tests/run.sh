@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 #
-# Run test binaries one after another and sum them up. Prints failures with what led to them, skips with their
-# reasons, a line per binary, and last of all "N passed, N failed, N skipped".
+# Run test binaries one after another and sum them up. Prints failures with what led to them, a line per binary, why its
+# tests were skipped, once a reason, and last of all "N passed, N failed, N skipped".
 # Exit status 0 only when something ran and nothing failed.
 #
-#   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test too     LIMIT=seconds a binary (default 600)
+#   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test, with its time     LIMIT=seconds a binary (default 600)
 #
 # With @SOURCE the binary runs with RIG_SOURCE=SOURCE: tests/rig.h gives host views that source.
 #
@@ -37,6 +37,24 @@ tests_of() {
 	' "$@"
 }
 
+# Criterion tells it with --verbose.
+time_of() {
+	sed -n "s/^\[PASS\] $1: \((.*s)\)\$/ \1/p" "$work/log"
+}
+
+# Why tests were skipped: once a reason, how many, and which if they are few. One line if it was all of them.
+reasons() {
+	awk -F'\t' -v passed="$2" '
+		$1 == "skip" { if (!n[$3]++) order[++reasons] = $3; sub(/.*::/, "", $2); names[$3] = names[$3] " " $2 }
+		END {
+			for (i = 1; i <= reasons; i++) {
+				why = order[i]
+				which = reasons == 1 && passed == 0 ? "all" : n[why] > 3 ? n[why] : substr(names[why], 2)
+				printf "skipped, %s: %s\n", which, why
+			}
+		}' "$1"
+}
+
 for bin; do
 	name=${bin##*/tests/} source=
 	case $bin in *@*) source=${bin##*@} bin=${bin%@*} ;; esac
@@ -45,7 +63,8 @@ for bin; do
 	case $name in kvm/*) jobs=1 ;; esac
 	: >"$work/tap"
 	begin=$EPOCHREALTIME
-	RIG_SOURCE=$source timeout -k 10 "${LIMIT:-600}" "$bin" --tap="$work/tap" -j"$jobs" </dev/null >"$work/log" 2>&1
+	RIG_SOURCE=$source timeout -k 10 "${LIMIT:-600}" "$bin" ${V:+--verbose} --tap="$work/tap" -j"$jobs" \
+		</dev/null >"$work/log" 2>&1
 	status=$?
 	took=$(((${EPOCHREALTIME/./} - ${begin/./}) / 10000))
 
@@ -53,8 +72,8 @@ for bin; do
 	p=0 f=0 s=0
 	while IFS=$'\t' read -r outcome test why; do
 		case $outcome in
-		pass) p=$((p + 1)) && [ -z "$V" ] || echo "$test: ok" ;;
-		skip) s=$((s + 1)) && echo "$test: skipped: $why" ;;
+		pass) p=$((p + 1)) && [ -z "$V" ] || echo "$test: ok$(time_of "$test")" ;;
+		skip) s=$((s + 1)) && [ -z "$V" ] || echo "$test: skipped: $why" ;;
 		fail) f=$((f + 1)) && echo "$test: FAILED${why:+: $why}" ;;
 		esac
 	done <"$work/tests"
@@ -65,9 +84,10 @@ for bin; do
 		*) echo "$name: FAILED: exit status $status" ;;
 		esac
 	fi
-	[ $f -eq 0 ] || sed 's/^/    | /' "$work/log"
+	[ $f -eq 0 ] || grep -vE '^\[(RUN |PASS)\] ' "$work/log" | sed 's/^/    | /'
 	printf '  %-24s %3d passed, %d failed, %d skipped  (%d.%02d s)\n' \
 		"$name" $p $f $s $((took / 100)) $((took % 100))
+	[ $s -eq 0 ] || reasons "$work/tests" "$p" | sed 's/^/      /'
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
 
