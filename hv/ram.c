@@ -368,7 +368,15 @@ static void keep_first(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
 		*first = (struct ram_mismatch){ .gpa = gfn << PAGE_SHIFT, .what = what };
 }
 
-uint64_t ram_working_set(struct ram *ram)
+uint64_t ram_mapped(struct ram *ram)
+{
+	struct ram_stats stats;
+
+	ram_get_stats(ram, &stats);
+	return stats.mapped;
+}
+
+uint64_t ram_working_set(struct ram *ram, uint64_t stride)
 {
 	uint64_t sum = 0;
 
@@ -377,10 +385,10 @@ uint64_t ram_working_set(struct ram *ram)
 		uint64_t used = 0;
 
 		if (r->npages &&
-		    !shadow_age(ram->shadow, r->gpa >> PAGE_SHIFT, r->npages, NULL, &used))
+		    !shadow_age_sample(ram->shadow, r->gpa >> PAGE_SHIFT, r->npages, stride, &used))
 			sum += used;
 	}
-	return sum;
+	return sum * stride;
 }
 
 uint64_t ram_check(struct ram *ram, struct ram_mismatch *first)

@@ -152,9 +152,15 @@ void ram_settle(struct ram *ram);
 void ram_shut(struct ram *ram);
 
 void ram_get_stats(struct ram *ram, struct ram_stats *stats);
+/* ram_mapped - pages of 4K that the guest's tables have now. */
+uint64_t ram_mapped(struct ram *ram);
 
-/* ram_working_set - how many pages the guest has used since the last call; the first one counts from the start. Any thread. */
-uint64_t ram_working_set(struct ram *ram);
+/*
+ * ram_working_set - how many pages the guest has used since the last call; the first one counts from the start. @stride 1: all
+ * are asked, and each costs the guest a fault when it is used again. Else one in @stride is, and this is an estimate; @stride is
+ * a multiple of the last call's, or what was used before is counted again. Any thread.
+ */
+uint64_t ram_working_set(struct ram *ram, uint64_t stride);
 
 /*
  * ram_check - compare the guest's tables with the host's, and what the guest can really reach with its tables. The number of entries that are wrong, and the first of them

@@ -65,16 +65,15 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 		{ "changes", r->changes },
 		{ "guest_increments", r->guest_increments },
 		{ "host_increments", r->host_increments },
+		{ "working_set_stride", r->working_set->stride },
 	};
 
 	fprintf(out, "{\"model\":");
 	json_put_string(out, m->model);
 	for (unsigned i = 0; i < sizeof(field) / sizeof(field[0]); i++)
 		fprintf(out, ",\"%s\":%" PRIu64, field[i].name, field[i].value);
-	if (r->working_set->interval_ns) {
-		fprintf(out, ",\"working_set\":");
-		working_set_json(r->working_set, out);
-	}
+	fprintf(out, ",\"working_set\":");
+	working_set_json(r->working_set, out);
 	fprintf(out, "}\n");
 }
 
@@ -91,6 +90,13 @@ static void stats_text(FILE *out, const struct report *r, const struct ram_stats
 		" fast faults, %" PRIu64 " flushes, %" PRIu64 " pages aged\n",
 		s->leaves_4k, s->leaves_2m, s->leaves_1g, s->splits, s->collapses, s->repointed,
 		s->fast, s->flushes, s->aged);
+	if (r->working_set->budget) {
+		fprintf(out, "mmu: working set: ");
+		working_set_text(r->working_set, out);
+		if (r->working_set->stride > 1)
+			fprintf(out, "; by one page in %" PRIu64, r->working_set->stride);
+		fputc('\n', out);
+	}
 	if (s->full_scans)
 		fprintf(out,
 			"ksm: %" PRIu64 " pages shared, %" PRIu64 " sharing, %" PRIu64

@@ -19,6 +19,7 @@
 
 #define NS_PER_S	 1000000000ull
 #define PROGRESS_AFTER_S 2u
+#define ESTIMATE_MS	 1000u
 
 static void show_progress(struct vm *vm, uint64_t elapsed_s)
 {
@@ -85,10 +86,22 @@ static void supervise(struct vm *vm)
 		fprintf(stderr, "\r\033[K");
 }
 
+/* Exact if that was asked for; beside other statistics an estimate, which must not be seen in them. */
+static int measure_working_set(struct vm *vm)
+{
+	const struct vm_opts *o = vm->opts;
+
+	if (o->working_set_ms || o->stats == STATS_NONE)
+		return working_set_init(&vm->working_set, o->working_set_ms, 0,
+					WORKING_SET_SAMPLES);
+	return working_set_init(&vm->working_set, ESTIMATE_MS, WORKING_SET_BUDGET,
+				o->stats == STATS_JSON ? WORKING_SET_SAMPLES : WORKING_SET_LINE);
+}
+
 static int execute(struct vm *vm)
 {
 	uint64_t start = trace_now();
-	int err = working_set_init(&vm->working_set, vm->opts->working_set_ms);
+	int err = measure_working_set(vm);
 
 	if (!err)
 		err = churn_start(&vm->churn, &vm->m, vm->ram, vm->has_stamps ? &vm->stamps : NULL,

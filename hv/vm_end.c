@@ -89,12 +89,14 @@ static int exit_code(const struct vm *vm)
 	return 0;
 }
 
-/* A line a sample; with statistics as JSON they are in there. */
+/* A line a sample, if that was asked for; with statistics as JSON they are in there. */
 static void say_working_set(struct vm *vm)
 {
 	const struct working_set *set = &vm->working_set;
 
-	for (size_t i = 0; vm->opts->stats != STATS_JSON && i < set->count; i++)
+	if (!vm->opts->working_set_ms || vm->opts->stats == STATS_JSON)
+		return;
+	for (size_t i = 0; i < set->count; i++)
 		log_info("working-set", "use", "%.3f s: %" PRIu64 " pages (%.1f MiB)",
 			 (double)set->sample[i].ns / 1e9, set->sample[i].pages,
 			 (double)set->sample[i].pages / 256);

@@ -7,15 +7,26 @@
 
 #include "hv/ram.h"
 
-#define NS_PER_MS 1000000ull
+#define NS_PER_MS    1000000ull
 
-int working_set_init(struct working_set *set, unsigned interval_ms)
+/*
+ * What an estimate asks grows by this factor: a multiple of the last stride, so that each page was asked for the last time, too;
+ * and odd, so that it does not fall in step with tables and arrays.
+ */
+#define STRIDE_GROWS 3
+
+int working_set_init(struct working_set *set, unsigned interval_ms, uint64_t budget, size_t most)
 {
-	*set = (struct working_set){ .interval_ns = interval_ms * NS_PER_MS };
+	*set = (struct working_set){
+		.interval_ns = interval_ms * NS_PER_MS,
+		.budget = budget,
+		.stride = 1,
+		.most = most,
+	};
 	set->next_ns = set->interval_ns;
 	if (!interval_ms)
 		return 0;
-	set->sample = calloc(WORKING_SET_SAMPLES, sizeof(*set->sample));
+	set->sample = calloc(most, sizeof(*set->sample));
 	return set->sample ? 0 : -ENOMEM;
 }
 
@@ -45,15 +56,23 @@ static void merge(struct working_set *set)
 	set->interval_ns *= 2;
 }
 
+/* No more than what is mapped can have been used. */
+static void keep_to_budget(struct working_set *set, struct ram *ram)
+{
+	while (set->budget && ram_mapped(ram) / set->stride > set->budget)
+		set->stride *= STRIDE_GROWS;
+}
+
 bool working_set_take(struct working_set *set, struct ram *ram, uint64_t now_ns, bool last)
 {
 	if (!set->interval_ns || (!last && now_ns < set->next_ns))
 		return false;
-	if (set->count == WORKING_SET_SAMPLES)
+	if (set->count == set->most)
 		merge(set);
+	keep_to_budget(set, ram);
 	set->sample[set->count++] = (struct working_set_sample){
 		.ns = now_ns,
-		.pages = ram_working_set(ram),
+		.pages = ram_working_set(ram, set->stride),
 	};
 	/* Late samples are not made up for. */
 	set->next_ns = now_ns + set->interval_ns;
@@ -67,4 +86,11 @@ void working_set_json(const struct working_set *set, FILE *out)
 		fprintf(out, "%s{\"ns\":%" PRIu64 ",\"pages\":%" PRIu64 "}", i ? "," : "",
 			set->sample[i].ns, set->sample[i].pages);
 	fputc(']', out);
+}
+
+void working_set_text(const struct working_set *set, FILE *out)
+{
+	for (size_t i = 0; i < set->count; i++)
+		fprintf(out, "%s%.1f MiB to %.3f s", i ? ", " : "",
+			(double)set->sample[i].pages / 256, (double)set->sample[i].ns / 1e9);
 }

@@ -163,72 +163,108 @@ bool shadow_test_young(struct mmu_notifier *mn, hva_t addr)
 /* ---- The working set ---- */
 
 struct age_result {
-	gfn_t gfn;	/* of bit 0 */
-	uint64_t *used; /* NULL: only the count is asked for */
-	uint64_t count;
+	gfn_t gfn;	 /* of bit 0 */
+	uint64_t *used;	 /* NULL: only the count is asked for */
+	uint64_t stride; /* asked for are its multiples alone */
+	uint64_t count;	 /* of these */
 };
 
+static gfn_t sample_from(const struct age_result *r, gfn_t gfn)
+{
+	return gfn + (r->stride - gfn % r->stride) % r->stride;
+}
+
+/* From the sample @gfn on, before @end. */
 static void mark_used(struct age_result *r, gfn_t gfn, gfn_t end)
 {
-	r->count += end - gfn;
+	r->count += (end - gfn + r->stride - 1) / r->stride;
 	for (; r->used && gfn < end; gfn++)
 		r->used[(gfn - r->gfn) / 64] |= 1UL << (gfn - r->gfn) % 64;
 }
 
+static void flush_aged(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
+{
+	if (gfn < end && sh->ops->age)
+		sh->ops->age(slot->backend, gfn - slot->gfn, end - gfn);
+}
+
 /*
- * At most BLOCK pages and what a larger leaf has beyond, leaf by leaf, and then one flush. Returns where it ended, @limit
- * at most. RCU section.
+ * At most BLOCK pages and what a larger leaf has beyond, leaf by leaf, and then one flush; one a leaf where pages between
+ * were not asked for. Returns where it ended: the next sample, or @limit at most. RCU section.
  */
 static gfn_t age_block(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t limit,
 		       struct age_result *r)
 {
 	gfn_t end = min_u64(limit, (gfn / BLOCK + 1) * BLOCK), first = limit, last = gfn;
 
-	if (!ept_test_young(&sh->ept, gfn, end))
-		return end;
+	if (gfn >= end || !ept_test_young(&sh->ept, gfn, end))
+		return min_u64(limit, sample_from(r, max_u64(gfn, end)));
 	age_begin(sh);
 	for (gfn_t next; gfn < end; gfn = next) {
 		struct ept_span span = ept_age(&sh->ept, gfn, gfn + 1);
 
-		next = gfn + 1;
+		next = gfn + r->stride;
 		if (!span.count)
 			continue;
 		next = min_u64(limit, span.end);
 		mark_used(r, gfn, next);
+		next = sample_from(r, next);
+		if (r->stride > 1) {
+			flush_aged(sh, slot, first, last);
+			first = limit;
+		}
 		first = min_u64(first, span.start);
 		last = max_u64(last, span.end);
 	}
-	if (first < last && sh->ops->age)
-		sh->ops->age(slot->backend, first - slot->gfn, last - first);
+	flush_aged(sh, slot, first, last);
 	age_end(sh);
-	return gfn;
+	return min_u64(limit, gfn);
 }
 
-int shadow_age(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *used_count)
+static int age_samples(struct shadow *sh, gfn_t gfn, uint64_t npages, struct age_result *r)
 {
 	const uint64_t limit = 1UL << SPTE_GFN_BITS;
-	struct age_result r = { .gfn = gfn, .used = used };
 	uint64_t begin = trace_begin();
 	gfn_t end = gfn + npages;
 
-	if (!npages || npages > limit || gfn > limit - npages)
+	if (!npages || npages > limit || gfn > limit - npages || !r->stride || r->stride > limit)
 		return -EINVAL;
-	if (used)
-		memset(used, 0, (npages + 63) / 64 * sizeof(*used));
-	for (gfn_t at = gfn, next; at < end; at = next) {
+	if (r->used)
+		memset(r->used, 0, (npages + 63) / 64 * sizeof(*r->used));
+	for (gfn_t at = sample_from(r, gfn), next; at < end; at = next) {
 		const struct memslot *slot;
 
 		sync_rcu_read_lock();
 		slot = memslots_first_gfn(slots_get(&sh->slots), at, end);
 		next = end;
 		if (slot) {
-			at = max_u64(at, slot->gfn);
-			next = age_block(sh, slot, at, min_u64(end, memslot_end(slot)), &r);
+			at = sample_from(r, max_u64(at, slot->gfn));
+			next = age_block(sh, slot, at, min_u64(end, memslot_end(slot)), r);
 		}
 		sync_rcu_read_unlock();
 	}
-	*used_count = r.count;
-	count(&sh->aged, r.count);
-	trace_span(kvm_age_hva, begin, gfn, npages, r.count);
+	count(&sh->aged, r->count);
+	trace_span(kvm_age_hva, begin, gfn, npages, r->count);
 	return 0;
+}
+
+int shadow_age(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t *used, uint64_t *used_count)
+{
+	struct age_result r = { .gfn = gfn, .used = used, .stride = 1 };
+	int rc = age_samples(sh, gfn, npages, &r);
+
+	if (!rc)
+		*used_count = r.count;
+	return rc;
+}
+
+int shadow_age_sample(struct shadow *sh, gfn_t gfn, uint64_t npages, uint64_t stride,
+		      uint64_t *used_count)
+{
+	struct age_result r = { .stride = stride };
+	int rc = age_samples(sh, gfn, npages, &r);
+
+	if (!rc)
+		*used_count = r.count;
+	return rc;
 }

@@ -163,6 +163,14 @@ int shadow_age(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t *used
 	       uint64_t *used_count);
 
 /*
+ * shadow_age_sample - the same for the frames whose number is a multiple of @stride, and only these: *@used_count of them were
+ * used. What is forgotten, and costs a fault, are their leaves. An estimate of the whole is @stride times that; a prime
+ * stride, or a power of one, falls in step with no table and no array. -EINVAL also if @stride is 0 or more than 2^36.
+ */
+int shadow_age_sample(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_t stride,
+		      uint64_t *used_count);
+
+/*
  * shadow_check - is everything that an access may reach what the primary has? Each leaf of each root has a slot, the
  * frames of its hptes, and no right that one of these lacks; no entry is malformed or left frozen; leaves and
  * tables are as many as are counted; and the backend reaches no more than the leaves allow (a window is looked at in

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* umbra run --working-set: what a user sees of the pages that a guest uses, and what it must not change. */
+/* umbra run --working-set, and the estimate of --stats: what a user sees of the pages that a guest uses, and what it must not change. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -61,9 +61,57 @@ UTEST(working_set, text, .init = need_kvm)
 	s = umbra(RUN "--working-set --quiet");
 	umbra_ended(0);
 	check_eq(strlen(s->err), 0);
-	s = umbra(RUN "--stats=json --quiet");
+	s = umbra(RUN "--quiet");
 	umbra_ended(0);
-	check(!strstr(s->err, "working_set"), "%s", s->err);
+	check_eq(strlen(s->err), 0);
+}
+
+/* Beside other statistics it is an estimate, which a run of less than a second pays nothing for. */
+UTEST(working_set, estimate_of_stats, .init = need_kvm)
+{
+	unsigned long long pages[64];
+	const struct said *s = umbra(RUN "--stats=json --quiet");
+	unsigned long stride;
+	const char *at;
+	unsigned n;
+
+	umbra_ended(0);
+	check(is_json(s->err), "%s", s->err);
+	n = samples(s->err, pages, 64);
+	check(n >= 1, "%s", s->err);
+	at = strstr(s->err, "\"working_set_stride\":");
+	check(at, "%s", s->err);
+	stride = strtoul(at + strlen("\"working_set_stride\":"), NULL, 10);
+	/* More than 1,024 pages, and fewer than the guest has: by at most 256 of them. */
+	check(stride == 9 || stride == 27, "%s", s->err);
+	/* All of /work in one interval or another; of what else there is, no more than there is. */
+	for (unsigned i = 1; i < n; i++)
+		pages[0] += pages[i];
+	check(pages[0] >= 1024 - stride && pages[0] < n * (1024 + 4096), "%s", s->err);
+
+	s = umbra(RUN "--stats");
+	umbra_ended(0);
+	umbra_said_err("mmu: working set: ");
+	check(strstr(s->err, " s; by one page in "), "%s", s->err);
+	s = umbra(RUN "--stats --working-set");
+	umbra_ended(0);
+	umbra_said_err("working-set: use: ");
+	check(!strstr(s->err, "mmu: working set"), "%s", s->err);
+}
+
+/* It shows over time, also how the guest stops using what it has. */
+UTEST(working_set, estimate_over_time, .init = need_kvm)
+{
+	unsigned long long pages[64];
+	const struct said *s = umbra("run configs/idle.dts --stats=json --check --quiet "
+				     "--set '/chosen/bootargs=workload=idle seconds=3'");
+	unsigned n;
+
+	umbra_ended(0);
+	check(is_json(s->err), "%s", s->err);
+	n = samples(s->err, pages, 64);
+	check(n >= 2, "%s", s->err);
+	check(pages[0] > pages[n - 1], "%s", s->err);
 }
 
 UTEST(working_set, beside_churn, .init = need_kvm)

@@ -117,6 +117,85 @@ UTEST(age, the_primary_asks_page_by_page)
 	rig_down(&r);
 }
 
+/* ---- Samples ---- */
+
+static uint64_t sampled(uint64_t stride)
+{
+	uint64_t count = 0;
+
+	check_eq(shadow_age_sample(r.shadow, RIG_GFN, 128, stride, &count), 0);
+	return count;
+}
+
+/* The multiples of @stride among the first @n pages. */
+static uint64_t multiples(uint64_t n, uint64_t stride)
+{
+	uint64_t count = 0;
+
+	for (uint64_t page = 0; page < n; page++)
+		count += (RIG_GFN + page) % stride == 0;
+	return count;
+}
+
+/* Others keep their marks, and what the window has of them: their use costs no fault. */
+UTEST(age, a_sample_asks_and_forgets_its_pages_alone)
+{
+	static const uint64_t strides[] = { 1, 3, 9, 27, 64, 81, 127, 128, 1000003 };
+
+	for (unsigned i = 0; i < sizeof(strides) / sizeof(strides[0]); i++) {
+		uint64_t n = multiples(100, strides[i]), before;
+
+		up();
+		touch(0, 100);
+		check_eq(sampled(strides[i]), n);
+		check_eq(sampled(strides[i]), 0);
+		rig_check(&r);
+		before = faults();
+		touch(0, 100);
+		check_eq(faults(), before + n);
+		check_eq(sampled(strides[i]), n);
+		check_eq(used(NULL), 100 - n);
+		rig_down(&r);
+	}
+}
+
+/* From one stride to its multiple: nothing is counted that was used before the last call. */
+UTEST(age, a_sample_may_become_sparser)
+{
+	up();
+	touch(0, 128);
+	check_eq(sampled(3), multiples(128, 3));
+	check_eq(sampled(9), 0);
+	touch(0, 64);
+	check_eq(sampled(27), multiples(64, 27));
+	rig_down(&r);
+}
+
+/* A large leaf is young as a whole, so all of its samples are, and what it costs is one fault. */
+UTEST(age, samples_of_a_large_leaf)
+{
+	uint64_t count, want, before;
+	struct shadow_stats stats;
+
+	rig_up(&r, &(struct rig_opts){ .pages = 1024, .gfn = 512, .around = 512 });
+	touch(0, 1024);
+	shadow_get_stats(r.shadow, &stats);
+	check_eq(stats.leaves_2m, 2);
+	want = (1536 + 26) / 27 - (512 + 26) / 27;
+	check_eq(shadow_age_sample(r.shadow, 512, 1024, 27, &count), 0);
+	check_eq(count, want);
+	check_eq(shadow_age_sample(r.shadow, 512, 1024, 27, &count), 0);
+	check_eq(count, 0);
+	rig_check(&r);
+	before = faults();
+	touch(512, 1024);
+	check_eq(faults(), before + 1);
+	check_eq(shadow_age_sample(r.shadow, 512, 1024, 27, &count), 0);
+	check_eq(count, (1536 + 26) / 27 - (1024 + 26) / 27);
+	rig_check(&r);
+	rig_down(&r);
+}
+
 /* Nothing that a bracket takes away survives as an access-tracked leaf. */
 UTEST(age, aged_pages_are_zapped_like_others)
 {
@@ -165,6 +244,10 @@ UTEST(age, refuses_bad_ranges)
 	check_eq(shadow_age(r.shadow, limit, 1, &bits, &count), -EINVAL);
 	check_eq(shadow_age(r.shadow, limit - 1, 2, &bits, &count), -EINVAL);
 	check_eq(shadow_age(r.shadow, 1, UINT64_MAX, &bits, &count), -EINVAL);
+	check_eq(shadow_age_sample(r.shadow, RIG_GFN, 1, 0, &count), -EINVAL);
+	check_eq(shadow_age_sample(r.shadow, RIG_GFN, 1, limit + 1, &count), -EINVAL);
+	check_eq(shadow_age_sample(r.shadow, RIG_GFN, 1, UINT64_MAX, &count), -EINVAL);
+	check_eq(shadow_age_sample(r.shadow, limit - 1, 2, 3, &count), -EINVAL);
 	check_eq(hostmm_age(r.mm, r.hva + 1, rig_hva(&r, 1), HOSTMM_AGE_CLEAR), -EINVAL);
 	check_eq(hostmm_age(r.mm, r.hva, r.hva, HOSTMM_AGE_CLEAR), -EINVAL);
 	check_eq(hostmm_age(r.mm, r.hva, rig_hva(&r, 129), HOSTMM_AGE_CLEAR), -EINVAL);

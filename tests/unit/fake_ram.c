@@ -51,3 +51,13 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len)
 	memcpy(ram->bytes + gpa, buf, len);
 	return 0;
 }
+
+uint64_t ram_mapped(struct ram *ram)
+{
+	return ram->mapped;
+}
+
+uint64_t ram_working_set(struct ram *ram, uint64_t stride)
+{
+	return ram->working_set ? ram->working_set(stride) : 0;
+}

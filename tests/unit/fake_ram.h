@@ -17,6 +17,9 @@ struct ram {
 	uint64_t size;
 	unsigned reads, writes;	     /* calls */
 	int fail_reads, fail_writes; /* -errno: what every call returns */
+	uint64_t mapped;	     /* ram_mapped() */
+	/* ram_working_set(): gets the stride; its pages are what is returned. NULL: none. */
+	uint64_t (*working_set)(uint64_t stride);
 };
 
 /* All zeros. Fails the test when there is no memory. */
