@@ -67,7 +67,7 @@ GUEST_OBJ := $(call objects,guest/*.c guest/*.S)
 BENCH_OBJ := $(call objects,tests/bench/*.c)
 STRESS_OBJ := $(call objects,tests/stress/*.c)
 FAKE_OBJ  := $(call objects,tests/unit/fake_*.c)
-# These take calloc() or mmap() over, which the thread sanitizer has taken already.
+# These take mmap() over, which the thread sanitizer has taken already.
 NOT.tsan  := $(call objects,tests/unit/slot_fail.c tests/unit/shadow_inject.c)
 TEST_OBJ  := $(filter-out $(FAKE_OBJ) $(NOT.$(PROFILE)),$(call objects,tests/unit/*.c tests/kvm/*.c))
 AID_OBJ   := $(call objects,tests/*.c)
@@ -157,6 +157,8 @@ $(STRESS): $(STRESS_OBJ) $(B)/tests/libaid.a $(B)/libhv.a $(LIB)
 $(MUTANTS): $(filter-out %/mutant.o,$(STRESS_OBJ)) $(MUTANT_OBJ) $(B)/tests/libaid.a $(B)/libhv.a
 $(TESTS): %: %.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
 $(TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
+# A test may let calloc() fail (tests/unit/fake_calloc.h); the sanitizers keep theirs.
+$(TESTS): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
 $(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)

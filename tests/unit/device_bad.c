@@ -1,28 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* What devices refuse, and what is left behind when they do: nothing. */
 #include <errno.h>
-#include <stdlib.h>
 
 #include "tests/unit/device.h"
-
-#ifndef UMBRA_SANITIZED
-static _Atomic unsigned allocations; /* this many from now on, one fails; 0: none does */
-
-/* Takes the place of the C library's, but under the sanitizers, which have their own. */
-void *calloc(size_t nmemb, size_t size)
-{
-	void *p;
-
-	if ((atomic_load(&allocations) && atomic_fetch_sub(&allocations, 1) == 1) ||
-	    (size && nmemb > SIZE_MAX / size))
-		return NULL;
-	p = malloc(nmemb * size + 1);
-	if (p)
-		explicit_bzero(p,
-			       nmemb * size); /* memset() would make the compiler call calloc() */
-	return p;
-}
-#endif
+#include "tests/unit/fake_calloc.h"
 
 static int try_create(struct rig *r, const struct device_profile *p, hva_t start, uint64_t n)
 {
@@ -55,7 +36,6 @@ UTEST(device_bad, create_refuses_what_is_no_range_of_a_region)
 	rig_down(&r);
 }
 
-#ifndef UMBRA_SANITIZED
 /* The device, its mirror, its table: whichever there is no memory for, nothing is subscribed and nothing leaks. */
 UTEST(device_bad, create_without_memory_leaves_nothing)
 {
@@ -66,9 +46,9 @@ UTEST(device_bad, create_without_memory_leaves_nothing)
 
 		rig_up(&r, &(struct rig_opts){ .pages = PAGES, .no_slot = true });
 		do {
-			atomic_store(&allocations, ++n);
+			fake_calloc_at = ++n;
 			rc = try_create(&r, p, r.hva, PAGES);
-			atomic_store(&allocations, 0);
+			fake_calloc_at = 0;
 			check(!rc || rc == -ENOMEM, "%s: %d", p->name, rc);
 			check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, PAGES)), 0);
 		} while (rc);
@@ -76,7 +56,6 @@ UTEST(device_bad, create_without_memory_leaves_nothing)
 		rig_down(&r);
 	}
 }
-#endif
 
 /* Accesses that leave the device, or the address space: what lies before has been copied, nothing else is touched. */
 UTEST(device_bad, accesses_end_where_the_device_does)

@@ -9,29 +9,13 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/unit/device.h"
+#include "tests/unit/fake_calloc.h"
 
 #define ID  1u
 #define GFN RIG_GFN
 
 static struct rig r;
 static struct device *dev;
-static atomic_bool no_memory;
-
-/* Takes the place of the C library's, but under the sanitizers, which have their own. */
-#ifndef UMBRA_SANITIZED
-void *calloc(size_t nmemb, size_t size)
-{
-	void *p;
-
-	if (atomic_load(&no_memory) || (size && nmemb > SIZE_MAX / size))
-		return NULL;
-	p = malloc(nmemb * size + 1);
-	if (p)
-		explicit_bzero(p,
-			       nmemb * size); /* memset() would make the compiler call calloc() */
-	return p;
-}
-#endif
 
 static void log_up(unsigned how)
 {
@@ -284,14 +268,11 @@ UTEST(dirty, no_memory_for_a_log)
 {
 	uint64_t b[4];
 
-#ifdef UMBRA_SANITIZED
-	skip_if(true, "the sanitizer has calloc");
-#endif
 	rig_up(&r, &(struct rig_opts){ .pages = 64 });
 	touch(1, 1);
-	atomic_store(&no_memory, true);
+	fake_calloc_at = 1;
 	check_eq(shadow_set_slot_flags(r.shadow, ID, MEMSLOT_LOG_DIRTY), -ENOMEM);
-	atomic_store(&no_memory, false);
+	check_eq(fake_calloc_at, 0);
 	check_eq(shadow_get_dirty_log(r.shadow, ID, b), -ENOENT);
 	touch(1, 2);
 	check(spte_is_writable(ept_peek(&r.shadow->ept, GFN + 1, NULL)));

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Dirty tracking when memory runs out or the backend's own log fails: an errno, everything as it was, no store lost. */
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "mmu/shadow/dirty_range.h"
@@ -9,6 +8,7 @@
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/rig.h"
 #include "tests/test.h"
+#include "tests/unit/fake_calloc.h"
 
 #define ID	1u
 #define PAGES	200u
@@ -20,23 +20,8 @@ static struct rig r;
 
 /* ---- Memory runs out ---- */
 
-/* Of this thread, call number @calloc_at from when that is set fails. Not under the sanitizers, which have their own. */
-static _Thread_local unsigned calloc_at;
-
-#ifndef UMBRA_SANITIZED
-void *calloc(size_t nmemb, size_t size)
-{
-	extern void *__libc_calloc(size_t, size_t);
-
-	return calloc_at && !--calloc_at ? NULL : __libc_calloc(nmemb, size);
-}
-#endif
-
 static void up(void)
 {
-#ifdef UMBRA_SANITIZED
-	skip_if(true, "the sanitizer has calloc");
-#endif
 	rig_up(&r, &(struct rig_opts){ .pages = PAGES, .around = 1 });
 	rig_store(rig_word(r.guest, 3, 0), 1);
 }
@@ -68,10 +53,10 @@ static unsigned fail_each(int (*call)(void), void (*same)(void))
 		bool failed;
 		int rc;
 
-		calloc_at = n;
+		fake_calloc_at = n;
 		rc = call();
-		failed = !calloc_at;
-		calloc_at = 0;
+		failed = !fake_calloc_at;
+		fake_calloc_at = 0;
 		if (!failed) {
 			check_eq(rc, 0);
 			return n - 1;

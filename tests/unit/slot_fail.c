@@ -13,26 +13,17 @@
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/rig.h"
 #include "tests/test.h"
+#include "tests/unit/fake_calloc.h"
 
 /*
  * The definitions below take the place of the C library's in this program: call number @at of this thread, counted
  * from when it is set, fails.
  */
-static _Thread_local unsigned calloc_at, mmap_at, register_at;
+static _Thread_local unsigned mmap_at, register_at;
 
 static bool fails(unsigned *at)
 {
 	return *at && !--*at;
-}
-
-void *calloc(size_t nmemb, size_t size)
-{
-	extern void *__libc_calloc(size_t, size_t);
-
-	if (!fails(&calloc_at))
-		return __libc_calloc(nmemb, size);
-	errno = ENOMEM;
-	return NULL;
 }
 
 void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
@@ -153,16 +144,16 @@ static unsigned fail_each(int (*fn)(void), unsigned *at)
 UTEST(slot_fail, each_allocation_of_each_change, .init = up, .fini = down)
 {
 	rig_store(rig_word(r.guest, 7, 0), 7);
-	check(fail_each(add, &calloc_at) >= 3); /* slot, pane, view */
+	check(fail_each(add, &fake_calloc_at) >= 3); /* slot, pane, view */
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check(fail_each(add_small, &calloc_at) >= 4);
+	check(fail_each(add_small, &fake_calloc_at) >= 4);
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check(fail_each(protect, &calloc_at) >= 1);
+	check(fail_each(protect, &fake_calloc_at) >= 1);
 	check_eq(shadow_set_slot_flags(r.shadow, 1, 0), 0);
-	check(fail_each(move, &calloc_at) >= 2);
+	check(fail_each(move, &fake_calloc_at) >= 2);
 	check_eq(shadow_move_slot(r.shadow, 1, RIG_GFN), 0);
 	check_eq(rig_load(rig_word(r.guest, 7, 0)), 7);
-	check(fail_each(drop, &calloc_at) >= 1);
+	check(fail_each(drop, &fake_calloc_at) >= 1);
 }
 
 UTEST(slot_fail, each_mapping_of_a_pane, .init = up, .fini = down)
