@@ -22,7 +22,8 @@ struct pager_ops {
 	/*
 	 * required. Write @npages pages from region page @page on to @dst, whole. May sleep. No lock that an operation
 	 * on the region needs is held but mmap_lock for reading; the pages belong to the caller alone.
-	 * 0 or -errno (-EIO: the store cannot give them), which every access that needs them gets.
+	 * 0 or -errno (-EIO: the store cannot give them), which every access that needs them gets; -EAGAIN and -ENXIO as -EIO: it
+	 * is not asked again for them.
 	 */
 	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
 	/*

@@ -68,6 +68,15 @@ static int page_in(struct region *r, uint64_t page, uint64_t end)
 	return rc;
 }
 
+/*
+ * What a store answers is about its contents. To a fault, "no such address" and "ask again" mean the table and the layout: it would
+ * wait for a slot, or spin. Kernel: vmf_error().
+ */
+static int store_error(int rc)
+{
+	return rc == -ENXIO || rc == -EAGAIN ? -EIO : rc;
+}
+
 int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte)
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
@@ -89,7 +98,7 @@ int hpte_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, ui
 			return -EHWPOISON;
 		rc = entry & HPTE_SWAP ? hpte_swap_in(r, page, end, write) : page_in(r, page, end);
 		if (rc && end == page + 1)
-			return rc;
+			return store_error(rc);
 		if (rc) /* what was read ahead may be what failed */
 			end = page + 1;
 	}

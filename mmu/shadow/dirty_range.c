@@ -143,6 +143,9 @@ int shadow_dirty_store_begin(struct shadow *sh, const struct memslot *slot, gfn_
 	lock_acquire(o->owner.lock);
 	if (o->owner.mkwrite)
 		rc = o->owner.mkwrite(o->owner.ctx, gfn);
+	/* His own matter, and no reason for the fault to ask again or to wait for a slot. */
+	if (rc == -EAGAIN || rc == -ENXIO)
+		rc = -EIO;
 	if (rc || mutant(1122))
 		lock_release(o->owner.lock);
 	else

@@ -22,7 +22,7 @@ struct shadow_owner {
 	/*
 	 * optional. A store meets a page that is write-protected, or shadow_write() any page: put it into the book. The fault has taken the external lock,
 	 * and keeps it until the page is writable, so a call on the range comes before both or after both. No lock of
-	 * umbra is held. The store passes after this has returned 0; else its fault fails with that errno. Kernel:
+	 * umbra is held. The store passes after this has returned 0; else its fault fails with that errno (-EAGAIN and -ENXIO: -EIO). Kernel:
 	 * vm_operations_struct.page_mkwrite(), VM_FAULT_LOCKED.
 	 */
 	int (*mkwrite)(void *ctx, gfn_t gfn);
