@@ -1,21 +1,99 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "mmu/base/sync.h"
 
+#include <errno.h>
+#include <stdlib.h>
 #include <urcu/urcu-bp.h>
 
 _Thread_local unsigned sync_self;
 
-void rwlock_init(struct rwlock *l)
+_Thread_local unsigned sync_shard;
+
+unsigned sync_shard_assign(void)
+{
+	static atomic_uint threads;
+
+	sync_shard = atomic_fetch_add_explicit(&threads, 1, memory_order_relaxed) % RWLOCK_SHARDS +
+		     1;
+	return sync_shard;
+}
+
+static void init_shards(struct rwlock *l, struct rwlock_shard *shard, unsigned shards)
 {
 	pthread_rwlockattr_t attr;
 
 	bug_on(pthread_rwlockattr_init(&attr));
 	/* Faults hold the lock for reading all the time: without preference an invalidation starves. */
 	bug_on(pthread_rwlockattr_setkind_np(&attr, PTHREAD_RWLOCK_PREFER_WRITER_NONRECURSIVE_NP));
-	bug_on(pthread_rwlock_init(&l->rwlock, &attr));
+	for (unsigned i = 0; i < shards; i++)
+		bug_on(pthread_rwlock_init(&shard[i].rwlock, &attr));
 	bug_on(pthread_rwlockattr_destroy(&attr));
+	l->shard = shard;
+	l->shards = shards;
 	atomic_init(&l->writer, NULL);
 	atomic_init(&l->waiting, 0);
+}
+
+void rwlock_init(struct rwlock *l)
+{
+	init_shards(l, &l->only, 1);
+}
+
+void rwlock_init_read_mostly(struct rwlock *l)
+{
+	struct rwlock_shard *shard = malloc(RWLOCK_SHARDS * sizeof(*shard));
+
+	if (shard)
+		init_shards(l, shard, RWLOCK_SHARDS);
+	else
+		rwlock_init(l);
+}
+
+void rwlock_fini(struct rwlock *l)
+{
+	for (unsigned i = 0; i < l->shards; i++)
+		bug_on(pthread_rwlock_destroy(&l->shard[i].rwlock));
+	if (l->shard != &l->only)
+		free(l->shard);
+}
+
+/* Times to try; a pause is 40 to 140 cycles. */
+#define SPINS 64
+
+static void relax(void)
+{
+#ifdef __x86_64__
+	__builtin_ia32_pause();
+#endif
+}
+
+/* Whoever waits counts from the start: a holder who could let others in should do so. */
+void rwlock_read_wait(struct rwlock *l, pthread_rwlock_t *shard)
+{
+	int rc = EBUSY;
+
+	atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
+	for (int i = 0; i < SPINS && rc; i++) {
+		relax();
+		rc = pthread_rwlock_tryrdlock(shard);
+	}
+	if (rc)
+		bug_on(pthread_rwlock_rdlock(shard));
+	atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
+}
+
+void rwlock_write_wait(struct rwlock *l, pthread_rwlock_t *shard)
+{
+	int rc = EBUSY;
+
+	atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
+	for (int i = 0; i < SPINS && rc; i++) {
+		relax();
+		rc = pthread_rwlock_trywrlock(shard);
+	}
+	if (rc)
+		bug_on(pthread_rwlock_wrlock(shard));
+	atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
 }
 
 /* liburcu is not instrumented: tell the thread sanitizer that sections end before sync_rcu_wait() returns. */

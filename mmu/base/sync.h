@@ -23,21 +23,29 @@
 /* The address of a thread's own copy identifies the thread; the value counts the read locks that it holds. */
 extern _Thread_local unsigned sync_self;
 
+/* Where the thread reads: its shard of each lock, in turn by the order in which threads first take one. */
+extern _Thread_local unsigned sync_shard; /* plus 1; 0: none yet */
+unsigned sync_shard_assign(void);
+
+/*
+ * Who does not get a lock at once tries for a few microseconds before it sleeps: most are held for less, and to be woken
+ * takes ten times that.
+ */
+
 /* Mutual exclusion; may sleep. Not recursive. */
 struct lock {
 	pthread_mutex_t mutex;
 	_Atomic(void *) holder;
 };
 
-#define LOCK_INITIALIZER                           \
-	{                                          \
-		.mutex = PTHREAD_MUTEX_INITIALIZER \
+#define LOCK_INITIALIZER                                       \
+	{                                                      \
+		.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP \
 	}
 
 static inline void lock_init(struct lock *l)
 {
-	bug_on(pthread_mutex_init(&l->mutex, NULL));
-	atomic_init(&l->holder, NULL);
+	*l = (struct lock)LOCK_INITIALIZER;
 }
 
 static inline void lock_fini(struct lock *l)
@@ -115,19 +123,30 @@ static inline void cond_broadcast(struct cond *c)
 /*
  * Readers share, a writer excludes; a waiting writer goes before new readers, so faults that come without end do not starve
  * an invalidation. Neither side recurses.
+ *
+ * To share is to write to the lock, and threads on several processors then wait for its cache line. Where readers outnumber
+ * writers by far, rwlock_init_read_mostly() gives threads shards of their own to read in; a writer takes them all, in
+ * order. Kernel: percpu_rw_semaphore, and before it lglock.
  */
-struct rwlock {
+#define RWLOCK_SHARDS		    16u
+
+struct rwlock_shard {
 	pthread_rwlock_t rwlock;
-	_Atomic(void *) writer;
-	_Atomic unsigned waiting; /* threads that did not get it at once */
+	char pad[64]; /* two of an array have no line in common, wherever it begins */
 };
 
-void rwlock_init(struct rwlock *l);
+struct rwlock {
+	struct rwlock_shard *shard; /* [shards] */
+	unsigned shards;	    /* 1, or RWLOCK_SHARDS */
+	_Atomic unsigned waiting;   /* threads that did not get it at once */
+	_Atomic(void *) writer;
+	struct rwlock_shard only; /* where there is one */
+};
 
-static inline void rwlock_fini(struct rwlock *l)
-{
-	bug_on(pthread_rwlock_destroy(&l->rwlock));
-}
+/* Without memory for shards a read-mostly lock has one, and is as any other. */
+void rwlock_init(struct rwlock *l);
+void rwlock_init_read_mostly(struct rwlock *l);
+void rwlock_fini(struct rwlock *l);
 
 static inline bool rwlock_is_held_write(struct rwlock *l)
 {
@@ -147,14 +166,24 @@ static inline bool rwlock_is_contended(struct rwlock *l)
 	return atomic_load_explicit(&l->waiting, memory_order_relaxed);
 }
 
+static inline pthread_rwlock_t *rwlock_own_shard(struct rwlock *l)
+{
+	unsigned shard = sync_shard ? sync_shard : sync_shard_assign();
+
+	return &l->shard[(shard - 1) & (l->shards - 1)].rwlock;
+}
+
+/* Try again, then sleep. */
+void rwlock_read_wait(struct rwlock *l, pthread_rwlock_t *shard);
+void rwlock_write_wait(struct rwlock *l, pthread_rwlock_t *shard);
+
 static inline void rwlock_read_acquire(struct rwlock *l)
 {
+	pthread_rwlock_t *own = rwlock_own_shard(l);
+
 	bug_on(rwlock_is_held_write(l));
-	if (pthread_rwlock_tryrdlock(&l->rwlock)) {
-		atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
-		bug_on(pthread_rwlock_rdlock(&l->rwlock));
-		atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
-	}
+	if (pthread_rwlock_tryrdlock(own))
+		rwlock_read_wait(l, own);
 	sync_self++;
 }
 
@@ -162,17 +191,16 @@ static inline void rwlock_read_release(struct rwlock *l)
 {
 	bug_on(!sync_self);
 	sync_self--;
-	bug_on(pthread_rwlock_unlock(&l->rwlock));
+	bug_on(pthread_rwlock_unlock(rwlock_own_shard(l)));
 }
 
+/* Readers that come meanwhile wait at the shards that are taken already. */
 static inline void rwlock_write_acquire(struct rwlock *l)
 {
 	bug_on(rwlock_is_held_write(l));
-	if (pthread_rwlock_trywrlock(&l->rwlock)) {
-		atomic_fetch_add_explicit(&l->waiting, 1, memory_order_relaxed);
-		bug_on(pthread_rwlock_wrlock(&l->rwlock));
-		atomic_fetch_sub_explicit(&l->waiting, 1, memory_order_relaxed);
-	}
+	for (unsigned i = 0; i < l->shards; i++)
+		if (pthread_rwlock_trywrlock(&l->shard[i].rwlock))
+			rwlock_write_wait(l, &l->shard[i].rwlock);
 	atomic_store_explicit(&l->writer, &sync_self, memory_order_relaxed);
 }
 
@@ -180,7 +208,8 @@ static inline void rwlock_write_release(struct rwlock *l)
 {
 	rwlock_assert_held_write(l);
 	atomic_store_explicit(&l->writer, NULL, memory_order_relaxed);
-	bug_on(pthread_rwlock_unlock(&l->rwlock));
+	for (unsigned i = l->shards; i-- > 0;)
+		bug_on(pthread_rwlock_unlock(&l->shard[i].rwlock));
 }
 
 /* Atomics with a meaning in a protocol; plain counters use C11 atomics relaxed. */

@@ -137,6 +137,12 @@ static inline void rwlock_init(struct rwlock *l)
 	l->waiting = 0;
 }
 
+/* Where a reader of the real one writes to makes no difference to who gets in. */
+static inline void rwlock_init_read_mostly(struct rwlock *l)
+{
+	rwlock_init(l);
+}
+
 static inline void rwlock_fini(struct rwlock *l)
 {
 	bug_on(l->writer || l->readers || l->waiting);

@@ -43,7 +43,7 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 		return -ENOMEM;
 	mm->pool = pool;
 	mm->opts = *opts;
-	rwlock_init(&mm->mmap_lock);
+	rwlock_init_read_mostly(&mm->mmap_lock);
 	mmu_notifier_subscriptions_init(&mm->subscriptions);
 	mmu_notifier_subscriptions_set_mmap_lock(&mm->subscriptions, &mm->mmap_lock);
 	lock_init(&mm->sources_lock);

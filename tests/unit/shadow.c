@@ -334,8 +334,8 @@ UTEST(shadow, a_bracket_waits_for_an_install)
 	gate_wait(&map_gate);
 	changer = begin_change(&change);
 	/* It queues for the lock: then not even a reader gets it. */
-	while (!pthread_rwlock_tryrdlock(&r.shadow->mmu_lock.rwlock)) {
-		pthread_rwlock_unlock(&r.shadow->mmu_lock.rwlock);
+	while (!pthread_rwlock_tryrdlock(&r.shadow->mmu_lock.shard[0].rwlock)) {
+		pthread_rwlock_unlock(&r.shadow->mmu_lock.shard[0].rwlock);
 		sched_yield();
 	}
 	check_eq(rig_frame(&r, 3), frame);
