@@ -196,3 +196,21 @@ uint64_t ept_install_run(struct ept *ept, struct ept_page *root, gfn_t gfn, uint
 	tally_end(&tally);
 	return done;
 }
+
+uint64_t ept_taken_run(struct ept_page *root, gfn_t gfn, uint64_t n)
+{
+	struct ept_iter it;
+	uint64_t taken = 0;
+
+	if (!n)
+		return 0;
+	iter_start(&it, root, gfn, gfn + n, SPTE_LEVEL_4K);
+	do {
+		while (iter_down(&it))
+			;
+		if (it.level != SPTE_LEVEL_4K || it.spte == SPTE_NONE)
+			break;
+		taken++;
+	} while (iter_next(&it));
+	return taken;
+}

@@ -113,6 +113,9 @@ bool ept_install(struct ept *ept, struct ept_page *root, gfn_t gfn, int level, u
 uint64_t ept_install_run(struct ept *ept, struct ept_page *root, gfn_t gfn, uint64_t n,
 			 uint64_t leaf);
 
+/* ept_taken_run - how many of @n pages from @gfn on have something in their 4K entries, before the first that has not. As a hint; RCU section. */
+uint64_t ept_taken_run(struct ept_page *root, gfn_t gfn, uint64_t n);
+
 /* ---- Take away ---- */
 
 /* From the first to the last leaf that a call has touched, whole: what to flush. */

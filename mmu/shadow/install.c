@@ -165,31 +165,43 @@ static uint64_t run_length(struct shadow *sh, const struct fault *f, gfn_t gfn, 
 	return n;
 }
 
+/*
+ * An entry that is taken ends an attempt, not the run, whose length is worked out once: a block that is full would
+ * cost its square.
+ */
 static int install_small(struct shadow *sh, struct fault *f)
 {
+	gfn_t gfn = f->block.start, run = gfn, end = gfn; /* [run, end) go on as @leaf begins */
 	int result = SHADOW_SPURIOUS, rc = 0;
-	uint64_t n, done;
+	uint64_t leaf = 0, at, done;
 
-	for (gfn_t gfn = f->block.start; gfn < f->block.end && rc >= 0; gfn += n) {
+	while (gfn < f->block.end && rc >= 0) {
 		const struct gup_page *page = fault_page(f, gfn);
-		uint64_t leaf;
 
-		n = 1;
-		if (page->fn == FN_NONE)
+		if (page->fn == FN_NONE) {
+			gfn++;
 			continue;
-		leaf = make_leaf(sh, f, gfn, page, SPTE_LEVEL_4K);
-		n = run_length(sh, f, gfn, leaf);
-		done = ept_install_run(&sh->ept, f->root, gfn, n, leaf);
+		}
+		if (gfn >= end) {
+			run = gfn;
+			leaf = make_leaf(sh, f, gfn, page, SPTE_LEVEL_4K);
+			end = gfn + run_length(sh, f, gfn, leaf);
+		}
+		at = leaf + ((gfn - run) << PAGE_SHIFT);
+		done = ept_install_run(&sh->ept, f->root, gfn, end - gfn, at);
 		if (done)
-			rc = map_run(sh, f, gfn, done, leaf);
+			rc = map_run(sh, f, gfn, done, at);
 		if (gfn <= f->gfn && f->gfn < gfn + done)
 			result = SHADOW_FIXED;
-		if (done == n || rc < 0)
+		gfn += done;
+		if (gfn == end || rc < 0)
 			continue;
-		/* The next one is taken. Around the faulting page that is no matter. */
-		if (gfn + done == f->gfn)
-			result = rc = install_over(sh, f, leaf + (done << PAGE_SHIFT));
-		n = done + 1;
+		/* The next one is taken, which matters for the faulting page alone. */
+		if (gfn == f->gfn)
+			result = rc = install_over(sh, f, at + (done << PAGE_SHIFT));
+		gfn++;
+		gfn += ept_taken_run(f->root, gfn,
+				     (gfn <= f->gfn && f->gfn < end ? f->gfn : end) - gfn);
 	}
 	return rc < 0 ? rc : result;
 }
