@@ -111,8 +111,8 @@ say  = $(if $(V),:,printf '  %-8s %s\n' $1 '$(or $2,$@)')
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all run bench race stress stress-mutants test test-unit check-asan check-tsan check-clang check-install check-unprivileged \
-	check-stress check-qemu install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
-	lint-requirements lint-races lint-free lint-cppcheck lint-tidy deps deps-test deps-lint FORCE
+	check-stress check-qemu check-instructions store-instructions install uninstall clean help lint lint-deps lint-format lint-headers lint-dts lint-man \
+	lint-requirements lint-races lint-free lint-cppcheck lint-tidy deps deps-test deps-lint deps-count FORCE
 
 all: $(UMBRA) $(GUEST) $(LIB) $(SO) $(BENCH) $(STRESS) $(RACE)
 
@@ -159,6 +159,7 @@ $(TESTS): %: %.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
 $(TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
 # A test may let calloc() fail (tests/unit/fake_calloc.h); the sanitizers keep theirs.
 $(TESTS): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
+$(BENCH): LDLIBS += -lm
 $(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
@@ -205,6 +206,9 @@ deps-test: | deps
 	@.ci/need $(PKG.test)
 deps-lint: | deps-test
 	@.ci/need $(PKG.lint)
+# Without it the check skips, and says so.
+deps-count: | deps
+	-@.ci/need valgrind
 
 # ---- Run and test ----------------------------------------------------------------------------------------
 
@@ -226,7 +230,13 @@ run: $(UMBRA) $(GUEST)
 	@$(AS_ROOT) $(UMBRA) run configs/digest.dts --input "$$UMBRA_INPUT" --stats
 
 bench: $(BENCH) $(GUEST)
-	@$(AS_ROOT) $(BENCH) $(or $(ARGS),all)
+	@$(AS_ROOT) $(BENCH) $(or $(ARGS),all) --out $(B)/bench
+
+# Times drift, instructions do not: those of inner steps beside tests/bench/instructions.table.
+check-instructions: $(BENCH) | deps-count
+	@tests/check-instructions $(B) $(CC)
+store-instructions: $(BENCH) | deps-count
+	@tests/check-instructions $(B) $(CC) store
 
 race: $(RACE)
 	@$(RACE) selftest
@@ -343,7 +353,7 @@ D   := $(DESTDIR)
 PUT := install -D -m 644
 
 # As in the source tree, so that the links between them hold.
-DOCS := README.md LICENSE $(wildcard docs/*.md docs/races/*) guest/abi.h
+DOCS := README.md LICENSE $(wildcard docs/*.md docs/races/* docs/performance/*) guest/abi.h
 
 install: all
 	install -D -m 755 $(UMBRA) $(D)$(bindir)/umbra
@@ -386,7 +396,8 @@ help:
 	'  check-stress   minutes of churn: exact counters, digests, seeds, deeper races' \
 	'  check-qemu     on ordinary KVMs: two kernels under an emulator, nested and shadow paging; SHORT=1' \
 	'  lint           includes, requirements, races.md, free switches, format, headers, .dts, man page, cppcheck, clang-tidy' \
-	'  bench          every measurement; ARGS="demand --json" chooses' \
+	'  bench          every measurement, with charts in build/bench; ARGS="demand --quick" chooses' \
+	'  check-instructions   instructions of inner steps beside tests/bench/instructions.table; store-instructions' \
 	'  stress         a guest, devices and host threads on memory that changes: a minute; ARGS="--source mprotect"' \
 	'  stress-mutants which oracle of the stress notices that a rule of the library is broken' \
 	'  race           every scenario of the race explorer under every schedule, and its self-test' \

@@ -44,8 +44,10 @@ struct vm_opts {
 	uint64_t spare_frames; /* struct ram_opts */
 	/* Optional, to compare with: memory of at least the size of /work, which KVM serves the guest directly. */
 	void *plain_work;
-	/* Optional: gets KVM's descriptor of the machine before the guest runs, for what the caller does to that memslot. */
-	int *plain_vm;
+	/* Optional: get KVM's descriptors of the machine and of vCPU 0 before the guest runs, for what the caller does to that memslot. */
+	int *plain_vm, *plain_vcpu;
+	uint32_t
+		plain_ring; /* 0, or the bytes of each vCPU's dirty ring, which the caller empties before it is full */
 };
 
 /* What vm_run() returns when the guest did not end by itself with a code of 0..124. */

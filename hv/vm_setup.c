@@ -185,6 +185,17 @@ static int setup_slots(struct vm *vm, struct why *w)
 	return 0;
 }
 
+/* Before the first vCPU, or KVM refuses. */
+static int setup_ring(const struct vm *vm, struct why *w)
+{
+	struct kvm_enable_cap ring = { .cap = KVM_CAP_DIRTY_LOG_RING,
+				       .args = { vm->opts->plain_ring } };
+
+	if (!vm->opts->plain_ring || !ioctl(vm->fd, KVM_ENABLE_CAP, &ring))
+		return 0;
+	return why_fail(w, -errno, "dirty ring: %s", strerror(errno));
+}
+
 static int setup_kvm(struct vm *vm, struct why *w)
 {
 	int err;
@@ -204,6 +215,9 @@ static int setup_kvm(struct vm *vm, struct why *w)
 		return err;
 	if (vm->opts->plain_vm)
 		*vm->opts->plain_vm = vm->fd;
+	err = setup_ring(vm, w);
+	if (err)
+		return err;
 	vm->shared = (struct vcpu_shared){
 		.ram = vm->ram,
 		.stop = &vm->stop,
@@ -222,6 +236,8 @@ static int setup_kvm(struct vm *vm, struct why *w)
 		if (err)
 			return why_fail(w, err, "registers of vCPU %u: %s", i, strerror(-err));
 	}
+	if (vm->opts->plain_vcpu)
+		*vm->opts->plain_vcpu = vm->vcpu[0].fd;
 	vm->running = vm->nvcpus;
 	return 0;
 }

@@ -4,19 +4,16 @@
 #include <stdarg.h>
 #include <sys/wait.h>
 
-const struct tool_said *stress_tool(const char *fmt, ...)
+static const struct tool_said *run(const char *program, const char *fmt, va_list args)
 {
 	static struct tool_said said;
 	char line[1024], command[2048];
-	va_list args;
 	int status;
 	FILE *f;
 
-	va_start(args, fmt);
 	vsnprintf(line, sizeof(line), fmt, args);
-	va_end(args);
-	snprintf(command, sizeof(command), "exec %s/umbra-stress %s </dev/null 2>&1",
-		 test_build_dir(), line);
+	snprintf(command, sizeof(command), "exec %s/%s %s </dev/null 2>&1", test_build_dir(),
+		 program, line);
 	f = popen(command, "r");
 	check(f, "popen");
 	said.text[fread(said.text, 1, sizeof(said.text) - 1, f)] = 0;
@@ -24,4 +21,26 @@ const struct tool_said *stress_tool(const char *fmt, ...)
 	said.status = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 	said.json = strchr(said.text, '{') ?: "";
 	return &said;
+}
+
+const struct tool_said *stress_tool(const char *fmt, ...)
+{
+	const struct tool_said *said;
+	va_list args;
+
+	va_start(args, fmt);
+	said = run("umbra-stress", fmt, args);
+	va_end(args);
+	return said;
+}
+
+const struct tool_said *bench_tool(const char *fmt, ...)
+{
+	const struct tool_said *said;
+	va_list args;
+
+	va_start(args, fmt);
+	said = run("umbra-bench", fmt, args);
+	va_end(args);
+	return said;
 }

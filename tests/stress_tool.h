@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * build/umbra-stress as a user starts it.
+ * build/umbra-stress and build/umbra-bench as a user starts them.
  * Owns: what the last run said; the next run overwrites it. Who may call: tests. May not know: umbra.
  */
 #ifndef UMBRA_TESTS_STRESS_TOOL_H
@@ -16,5 +16,7 @@ struct tool_said {
 
 /* Run it with the words of a line; spaces separate. */
 const struct tool_said *stress_tool(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+const struct tool_said *bench_tool(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 #endif

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
+/*
+ * The loop. A run of several groups has so many seconds; each group has its share of what is left, each case some of that: the
+ * fewer repetitions, but one at least.
+ */
 #include "tests/bench/bench.h"
 
 #include <errno.h>
@@ -7,23 +11,37 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/utsname.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "hv/kvmio.h"
+#include "mmu/host/uffd.h"
+#include "tests/bench/report.h"
+#include "tests/bench/watchdog.h"
 
 #define REPS	   9u
 #define REPS_QUICK 3u
 #define REPS_MAX   1000u
+#define SECONDS	   480u /* and a case that has begun is finished */
+#define SHARE	   12u	/* a case stops at so much of its group's time, if it has REPS_QUICK */
+#define WARM_S	   5u	/* to touch memory beforehand, and no longer */
+#define NS_PER_S   1000000000ull
 
 struct bench {
 	struct bench_opts opts;
-	const struct bench_group *group;
 	FILE *out;   /* what stdout was; fd 1 is the guests' now */
 	int console; /* what guests print, kept for the case that one fails */
-	unsigned rows;
-	double *sample[2]; /* [umbra, reference], opts.reps each */
+	bool has_kvm;
+	char no_kvm[256], no_uffd[256]; /* why not */
+	struct result *results;		/* [opts.ngroups] */
+	struct result *at;		/* the group that runs */
+	unsigned nresults;
+	unsigned slow; /* SLOW_HOST: times longer to wait */
+	uint64_t begin;
+	uint64_t group_ns, group_end; /* its share, and when that is over */
+	double *sample[2];	      /* [umbra, reference], opts.reps each */
+	double *scratch;	      /* as many */
 };
 
 uint64_t bench_now_ns(void)
@@ -31,7 +49,7 @@ uint64_t bench_now_ns(void)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+	return (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
 }
 
 bool bench_is_quick(const struct bench *b)
@@ -39,16 +57,28 @@ bool bench_is_quick(const struct bench *b)
 	return b->opts.quick;
 }
 
+bool bench_is_long(const struct bench *b)
+{
+	return b->opts.is_long;
+}
+
+bool bench_has_kvm(const struct bench *b, const char **why)
+{
+	*why = b->no_kvm;
+	return b->has_kvm;
+}
+
 void bench_warm_memory(uint64_t bytes)
 {
 	/* Shared memory, as pools are. Small pages, or it would warm no more than their heads. */
 	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
 		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	uint64_t end = bench_now_ns() + WARM_S * NS_PER_S;
 
 	if (p == MAP_FAILED)
 		return;
 	madvise(p, bytes, MADV_NOHUGEPAGE);
-	for (uint64_t at = 0; at < bytes; at += 4096)
+	for (uint64_t at = 0; at < bytes && bench_now_ns() < end; at += 4096)
 		((volatile char *)p)[at] = 1;
 	munmap(p, bytes);
 }
@@ -88,202 +118,258 @@ static void show_console(struct bench *b)
 	drop_console(b);
 }
 
+/* ---- What there is ---- */
+
+static void look_for_kvm(struct bench *b)
+{
+	struct why w = { .text = b->no_kvm, .size = sizeof(b->no_kvm) };
+	int fd = kvmio_open(&w);
+
+	b->has_kvm = fd >= 0;
+	if (fd >= 0)
+		close(fd);
+}
+
+static void look_for_uffd(struct bench *b)
+{
+	struct uffd u;
+	int rc = uffd_open(&u);
+
+	if (rc)
+		snprintf(b->no_uffd, sizeof(b->no_uffd), "userfaultfd: %s", strerror(-rc));
+	else
+		uffd_close(&u);
+}
+
 struct bench *bench_create(const struct bench_opts *opts)
 {
 	struct bench *b = calloc(1, sizeof(*b));
+	const char *slow = getenv("SLOW_HOST");
 
 	if (!b)
 		return NULL;
 	b->opts = *opts;
 	b->console = -1;
+	b->begin = bench_now_ns();
+	b->slow = slow && strtoul(slow, NULL, 10) > 1 ? (unsigned)strtoul(slow, NULL, 10) : 1;
 	if (!b->opts.reps)
 		b->opts.reps = opts->quick ? REPS_QUICK : REPS;
 	if (b->opts.reps > REPS_MAX)
 		b->opts.reps = REPS_MAX;
+	if (!b->opts.seconds)
+		b->opts.seconds = SECONDS;
 	for (unsigned i = 0; i < 2; i++)
 		b->sample[i] = calloc(b->opts.reps, sizeof(double));
-	if (!b->sample[0] || !b->sample[1] || take_stdout(b)) {
+	b->scratch = calloc(b->opts.reps, sizeof(double));
+	b->results = calloc(opts->ngroups, sizeof(*b->results));
+	if (!b->sample[0] || !b->sample[1] || !b->scratch || !b->results || take_stdout(b) ||
+	    watchdog_start()) {
 		bench_destroy(b);
 		return NULL;
 	}
-	if (b->opts.json)
-		fputc('[', b->out);
+	look_for_kvm(b);
+	look_for_uffd(b);
 	return b;
+}
+
+/* ---- What is written ---- */
+
+static int close_file(FILE *f)
+{
+	int err = ferror(f) ? -EIO : 0;
+
+	errno = 0;
+	if (fclose(f))
+		err = errno ? -errno : -EIO;
+	return err;
+}
+
+/* A file of the output directory. NULL: errno. */
+static FILE *open_out(const struct bench *b, const char *name, const char *suffix)
+{
+	char path[4096];
+
+	if (snprintf(path, sizeof(path), "%s/%s%s", b->opts.out, name, suffix) >=
+	    (int)sizeof(path)) {
+		errno = ENAMETOOLONG;
+		return NULL;
+	}
+	return fopen(path, "we");
+}
+
+static int write_files(const struct bench *b)
+{
+	int err = 0;
+	FILE *f;
+
+	if (mkdir(b->opts.out, 0777) && errno != EEXIST)
+		return -errno;
+	f = open_out(b, "bench", ".json");
+	if (!f)
+		return -errno;
+	report_json(f, b->results, b->nresults);
+	err = close_file(f);
+	for (unsigned i = 0; i < b->nresults && !err; i++) {
+		if (!b->results[i].nrows)
+			continue;
+		f = open_out(b, b->results[i].group->name, ".svg");
+		if (!f)
+			return -errno;
+		report_svg(f, &b->results[i]);
+		err = close_file(f);
+	}
+	return err;
 }
 
 int bench_destroy(struct bench *b)
 {
-	int err = 0;
+	int err = 0, rc;
 
 	if (b->out) {
 		if (b->opts.json)
-			fprintf(b->out, "%s]\n", b->rows ? "\n" : "");
-		errno = 0;
-		if (fflush(b->out) || ferror(b->out))
-			err = errno ? -errno : -EIO;
-		fclose(b->out);
+			report_json(b->out, b->results, b->nresults);
+		err = close_file(b->out);
+		rc = b->opts.out ? write_files(b) : 0;
+		err = err ? err : rc;
 	}
 	if (b->console >= 0)
 		close(b->console);
+	for (unsigned i = 0; b->results && i < b->nresults; i++) {
+		free(b->results[i].rows);
+		free(b->results[i].skips);
+	}
+	free(b->results);
 	free(b->sample[0]);
 	free(b->sample[1]);
+	free(b->scratch);
 	free(b);
 	return err;
 }
 
-struct summary {
-	double median, min, low, high; /* low and high: quartiles */
-};
-
-static int by_value(const void *a, const void *b)
+void bench_skip(struct bench *b, const char *what, const char *why)
 {
-	const double *x = a, *y = b;
+	struct result *r = b->at;
+	struct skip *more = realloc(r->skips, (r->nskips + 1) * sizeof(*more));
 
-	return (*x > *y) - (*x < *y);
+	if (!more)
+		return;
+	r->skips = more;
+	snprintf(more[r->nskips].what, sizeof(more->what), "%s", what);
+	snprintf(more[r->nskips].why, sizeof(more->why), "%s", why);
+	report_skip(b->opts.json ? stderr : b->out, &more[r->nskips++]);
 }
 
-/* The value a fraction @at of the way up, between two where it falls between them. Sorted. */
-static double quantile(const double *v, unsigned n, double at)
+static int add_row(struct bench *b, const struct bench_case *c, unsigned n)
 {
-	double where = at * (n - 1);
-	unsigned i = (unsigned)where;
+	struct result *r = b->at;
+	struct row *row, *more = realloc(r->rows, (r->nrows + 1) * sizeof(*more));
 
-	return i + 1 < n ? v[i] + (where - i) * (v[i + 1] - v[i]) : v[i];
+	if (!more)
+		return -ENOMEM;
+	r->rows = more;
+	row = &more[r->nrows++];
+	*row = (struct row){ .unit = c->unit ? c->unit : r->group->unit,
+			     .target = c->target,
+			     .reps = n };
+	snprintf(row->name, sizeof(row->name), "%s", c->name);
+	/* Pairs first: the other two sort. */
+	row->ratio = stats_ratios(b->sample[0], b->sample[1], n, b->scratch);
+	row->umbra = stats_of(b->sample[0], n);
+	row->reference = stats_of(b->sample[1], n);
+	row->shortest = row->reference.min > 0 ? row->umbra.min / row->reference.min : 0;
+	if (!b->opts.json) {
+		report_row(b->out, row);
+		fflush(b->out);
+	}
+	return 0;
 }
 
-static struct summary summarise(double *v, unsigned n)
+/* ---- The loop ---- */
+
+static int measure(struct bench *b, const struct bench_case *c, unsigned side, double *value)
 {
-	qsort(v, n, sizeof(*v), by_value);
-	return (struct summary){
-		.median = quantile(v, n, 0.5),
-		.min = v[0],
-		.low = quantile(v, n, 0.25),
-		.high = quantile(v, n, 0.75),
-	};
+	int err;
+
+	watchdog_arm(b->opts.patience * b->slow, "%s: %s: %s", b->at->group->name, c->name,
+		     side ? "reference" : "umbra");
+	err = (side ? c->reference : c->umbra)(c->arg, value);
+	watchdog_disarm();
+	return err;
 }
 
-/* Three digits that count, and no more: the rest is noise. */
-static const char *digits(double v, char buf[static 16])
+/* Has the case had enough after @n pairs, the last of which took until now? */
+static bool is_enough(const struct bench *b, uint64_t begin, unsigned n)
 {
-	snprintf(buf, 16, v < 10 ? "%.2f" : v < 100 ? "%.1f" : "%.0f", v);
-	return buf;
-}
+	uint64_t now = bench_now_ns();
 
-static const char *spread(const struct summary *s, char buf[static 48])
-{
-	char low[16], high[16];
-
-	snprintf(buf, 48, "%s..%s", digits(s->low, low), digits(s->high, high));
-	return buf;
-}
-
-static double ratio_of(double umbra, double reference)
-{
-	return reference > 0 ? umbra / reference : 0;
-}
-
-/*
- * Noise only ever adds time, so the ratio of the two shortest runs says more than that of the medians when others use
- * the machine, too.
- */
-static void print_row(struct bench *b, const struct bench_case *c)
-{
-	struct summary u = summarise(b->sample[0], b->opts.reps);
-	struct summary r = summarise(b->sample[1], b->opts.reps);
-	double ratio = ratio_of(u.median, r.median), best = ratio_of(u.min, r.min);
-	char buf[4][16], around[2][48];
-
-	if (b->opts.json)
-		fprintf(b->out,
-			"%s\n{\"group\":\"%s\",\"case\":\"%s\",\"umbra\":%.2f,\"reference\":%.2f,"
-			"\"ratio\":%.4f,\"unit\":\"%s\",\"against\":\"%s\",\"repetitions\":%u,"
-			"\"umbra_min\":%.2f,\"reference_min\":%.2f,\"ratio_min\":%.4f,"
-			"\"umbra_quartiles\":[%.2f,%.2f],\"reference_quartiles\":[%.2f,%.2f]}",
-			b->rows ? "," : "", b->group->name, c->name, u.median, r.median, ratio,
-			b->group->unit, b->group->reference, b->opts.reps, u.min, r.min, best,
-			u.low, u.high, r.low, r.high);
-	else
-		fprintf(b->out, "  %-32s %7s %7s  %6.3f   %7s %7s  %6.3f   %-14s %-14s\n", c->name,
-			digits(u.median, buf[0]), digits(r.median, buf[1]), ratio,
-			digits(u.min, buf[2]), digits(r.min, buf[3]), best, spread(&u, around[0]),
-			spread(&r, around[1]));
-	fflush(b->out);
-	b->rows++;
+	return n >= b->opts.reps || now >= b->group_end ||
+	       (n >= REPS_QUICK && now - begin > b->group_ns / SHARE);
 }
 
 int bench_run(struct bench *b, const struct bench_case *c)
 {
-	int (*const side[2])(const void *, double *) = { c->umbra, c->reference };
+	uint64_t begin = bench_now_ns();
 	double warm_up;
+	unsigned n = 0;
 	int err = 0;
 
 	if (b->opts.match && !strstr(c->name, b->opts.match))
 		return 0;
-	for (unsigned i = 0; i < 2 && !err; i++)
-		err = side[i](c->arg, &warm_up);
-	for (unsigned rep = 0; rep < b->opts.reps && !err; rep++)
+	/* Late, but not so late that the others have none: once, and without a run that does not count. */
+	if (begin > b->group_end + b->group_ns / 4) {
+		bench_skip(b, c->name, "no time left; --seconds gives more");
+		return 0;
+	}
+	fprintf(stderr, "[%3u s] %s: %s\n", (unsigned)((begin - b->begin) / NS_PER_S),
+		b->at->group->name, c->name);
+	for (unsigned i = 0; i < 2 && !err && begin < b->group_end; i++)
+		err = measure(b, c, i, &warm_up);
+	do {
 		for (unsigned i = 0; i < 2 && !err; i++) {
-			unsigned which = (rep + i) % 2;
+			unsigned side = (n + i) % 2;
 
-			err = side[which](c->arg, &b->sample[which][rep]);
+			err = measure(b, c, side, &b->sample[side][n]);
 		}
+		n++;
+	} while (!err && !is_enough(b, begin, n));
 	if (err) {
-		fprintf(stderr, "bench: %s: %s: %s\n", b->group->name, c->name, strerror(-err));
+		fprintf(stderr, "bench: %s: %s: %s\n", b->at->group->name, c->name, strerror(-err));
 		show_console(b);
 		return err;
 	}
 	drop_console(b);
-	print_row(b, c);
-	return 0;
+	return add_row(b, c, n);
 }
 
-static int check_kvm(void)
+/* What the group cannot do without, and is not there; or NULL. */
+static const char *missing(const struct bench *b, const struct bench_group *group)
 {
-	char text[256] = "";
-	struct why w = { .text = text, .size = sizeof(text) };
-	int fd = kvmio_open(&w);
-
-	if (fd < 0) {
-		fprintf(stderr, "bench: skipped: %s\n", text);
-		return -ENODEV;
-	}
-	close(fd);
-	return 0;
-}
-
-/* Figures mean nothing without the machine they come from, and what else it had to do. */
-static void print_head(struct bench *b)
-{
-	const char *kvm = !access("/sys/module/kvm_pvm", F_OK)	   ? "kvm-pvm"
-			  : !access("/sys/module/kvm_intel", F_OK) ? "kvm-intel"
-			  : !access("/sys/module/kvm_amd", F_OK)   ? "kvm-amd"
-								   : "none or unknown";
-	FILE *out = b->opts.json ? stderr : b->out;
-	struct utsname name;
-	double load = 0;
-
-	uname(&name);
-	getloadavg(&load, 1);
-	fprintf(out, "%s: %s\n%s %s, %ld CPUs, load %.1f at the start, KVM module: %s\n",
-		b->group->name, b->group->what, name.sysname, name.release,
-		sysconf(_SC_NPROCESSORS_ONLN), load, kvm);
-	if (b->opts.json)
-		return;
-	fprintf(out, "%s, less is better; reference: %s; %u runs of each, in turn\n\n",
-		b->group->unit, b->group->reference, b->opts.reps);
-	fprintf(out, "  %-32s %-24s   %-24s   %s\n", "", "median", "shortest", "quartiles");
-	fprintf(out, "  %-32s %7s %7s  %6s   %7s %7s  %6s   %-14s %s\n", "case", "umbra", "ref.",
-		"ratio", "umbra", "ref.", "ratio", "umbra", "ref.");
-	fflush(out);
+	if (group->needs_kvm && !b->has_kvm)
+		return b->no_kvm;
+	return !group->without_uffd && *b->no_uffd ? b->no_uffd : NULL;
 }
 
 int bench_group_run(struct bench *b, const struct bench_group *group)
 {
-	int err = group->needs_kvm ? check_kvm() : 0;
+	FILE *head = b->opts.json ? stderr : b->out;
+	uint64_t now = bench_now_ns(), end = b->begin + b->opts.seconds * NS_PER_S;
+	const char *why = missing(b, group);
 
-	if (err)
-		return err;
-	b->group = group;
-	print_head(b);
-	return group->run(b);
+	b->at = &b->results[b->nresults];
+	*b->at = (struct result){ .group = group };
+	host_get(&b->at->host);
+	b->group_ns = now < end ? (end - now) / (b->opts.ngroups - b->nresults) : 0;
+	b->group_end = now + b->group_ns;
+	b->nresults++;
+	report_head(head, b->at, b->opts.reps);
+	fflush(head);
+	if (why) {
+		bench_skip(b, "the whole group", why);
+		b->at->error = -ENODEV;
+	} else {
+		b->at->error = group->run(b);
+	}
+	fputc('\n', head);
+	fflush(head);
+	return b->at->error;
 }

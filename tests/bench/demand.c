@@ -1,47 +1,65 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * demand: the first touch of guest memory. The same guest loads one word of every page; its memory is umbra's, or a
- * plain memslot that the kernel pages in by itself. Both start empty, so both allocate and clear each page.
+ * demand: the first touch of guest memory. Who touches loads one word of every page; the memory is umbra's, or a plain memslot
+ * that the kernel pages in by itself, or one that a bare loop over userfaultfd serves. All start empty, so all allocate and
+ * clear each page. Who touches is a guest; or, as the names of cases say, threads in the window, which need no KVM.
+ *
+ * The bare loop knows the pattern: it maps as many pages a fault as suit that, where umbra has to find out.
  */
+#include <errno.h>
 #include <stddef.h>
+#include <stdio.h>
+#include <sys/mman.h>
 
+#include "tests/bench/bare_loop.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/guest.h"
+#include "tests/bench/shadow_rig.h"
+#include "tests/bench/touch.h"
 
 #define MIB_PAGES 256u
 
 struct demand {
 	const char *name;
-	const char *bootargs;
-	uint64_t mib;
+	enum touch_pattern pattern;
+	uint64_t pages;
 	unsigned cpus;
-	unsigned fault_around;
-	bool quick; /* also with --quick */
+	unsigned fault_around; /* 0: as umbra finds best */
+	unsigned bare_around;
+	bool quick;    /* also with --quick */
+	double target; /* beside the plain memslot; 0: none */
 };
-
-#define SEQ	"workload=touch pattern=seq op=read"
-#define RANDOM	"workload=touch pattern=random op=read"
-#define STRIDED "workload=touch pattern=stride stride=16 op=read"
 
 static const struct demand cases[] = {
-	{ "sequential, 64 MiB", SEQ, 64, 1, 0, true },
-	{ "sequential, 4 MiB", SEQ, 4, 1, 0, true },
-	{ "sequential, 256 MiB", SEQ, 256, 1, 0, false },
-	{ "sequential, 64 MiB, 2 vCPUs", SEQ, 64, 2, 0, false },
-	{ "random pages, 16 MiB", RANDOM, 16, 1, 0, true },
-	{ "random pages, 16 MiB, 2 vCPUs", RANDOM, 16, 2, 0, false },
-	{ "every 16th page, 16 MiB", STRIDED, 16, 1, 0, false },
-	{ "sequential, 16 MiB, around 1", SEQ, 16, 1, 1, false },
-	{ "sequential, 16 MiB, around 8", SEQ, 16, 1, 8, false },
-	{ "sequential, 16 MiB, around 64", SEQ, 16, 1, 64, false },
-	{ "sequential, 16 MiB, around 512", SEQ, 16, 1, 512, false },
+	{ "sequential, 4 KiB", TOUCH_SEQ, 1, 1, 0, 1, false, 0 },
+	{ "sequential, 4 MiB", TOUCH_SEQ, 4 * MIB_PAGES, 1, 0, 512, true, 0 },
+	{ "sequential, 64 MiB", TOUCH_SEQ, 64 * MIB_PAGES, 1, 0, 512, true, 0.25 },
+	{ "sequential, 64 MiB, x2", TOUCH_SEQ, 64 * MIB_PAGES, 2, 0, 512, false, 0.25 },
+	{ "random pages, 16 MiB", TOUCH_RANDOM, 16 * MIB_PAGES, 1, 0, 1, true, 3 },
+	{ "random pages, 16 MiB, x2", TOUCH_RANDOM, 16 * MIB_PAGES, 2, 0, 1, false, 3 },
+	{ "every 16th page, 16 MiB", TOUCH_STRIDE, 16 * MIB_PAGES, 1, 0, 1, false, 0 },
+	{ "sequential, 16 MiB, around 1", TOUCH_SEQ, 16 * MIB_PAGES, 1, 1, 1, false, 0 },
+	{ "sequential, 16 MiB, around 8", TOUCH_SEQ, 16 * MIB_PAGES, 1, 8, 8, false, 0 },
+	{ "sequential, 16 MiB, around 64", TOUCH_SEQ, 16 * MIB_PAGES, 1, 64, 64, false, 0 },
+	{ "sequential, 16 MiB, around 512", TOUCH_SEQ, 16 * MIB_PAGES, 1, 512, 512, false, 0 },
+	{ "sequential, 1 GiB", TOUCH_SEQ, 1024 * MIB_PAGES, 1, 0, 512, false, 0.25 },
 };
 
-static int ns_per_page(const struct demand *d, bool plain, double *value)
+#define BARE_TARGET 1.15
+
+/* ---- A guest ---- */
+
+static const char *const bootargs[] = {
+	[TOUCH_SEQ] = "workload=touch pattern=seq op=read",
+	[TOUCH_RANDOM] = "workload=touch pattern=random op=read",
+	[TOUCH_STRIDE] = "workload=touch pattern=stride stride=16 op=read",
+};
+
+static int guest_ns(const struct demand *d, void *plain, double *value)
 {
 	struct guest_run run = {
-		.bootargs = d->bootargs,
-		.work_pages = d->mib * MIB_PAGES,
+		.bootargs = bootargs[d->pattern],
+		.work_pages = d->pages,
 		.cpus = d->cpus,
 		.fault_around = d->fault_around,
 		.plain = plain,
@@ -54,44 +72,151 @@ static int ns_per_page(const struct demand *d, bool plain, double *value)
 	return err;
 }
 
-static int run_umbra(const void *arg, double *value)
+static int guest_umbra(const void *arg, double *value)
 {
-	return ns_per_page(arg, false, value);
+	return guest_ns(arg, NULL, value);
 }
 
-static int run_plain(const void *arg, double *value)
+static int guest_plain(const void *arg, double *value)
 {
-	return ns_per_page(arg, true, value);
+	const struct demand *d = arg;
+	void *plain = bare_plain(d->pages << PAGE_SHIFT);
+	int err;
+
+	if (plain == MAP_FAILED)
+		return -errno;
+	err = guest_ns(d, plain, value);
+	munmap(plain, d->pages << PAGE_SHIFT);
+	return err;
 }
 
-static int run_demand(struct bench *b)
+static int guest_bare(const void *arg, double *value)
 {
-	uint64_t most = 0;
+	const struct demand *d = arg;
+	struct bare_loop *loop;
+	int err = bare_loop_start(&loop, d->pages << PAGE_SHIFT, d->bare_around, d->cpus);
+
+	if (err)
+		return err;
+	err = guest_ns(d, bare_loop_base(loop), value);
+	bare_loop_stop(loop);
+	return err;
+}
+
+/* ---- Threads in the window ---- */
+
+static int threads_ns(const struct demand *d, const void *base, double *value)
+{
+	uint64_t ns;
+	int err = touch_all(base, d->pages, d->pattern, d->cpus, &ns);
+
+	*value = (double)ns / (double)d->pages;
+	return err;
+}
+
+static int threads_umbra(const void *arg, double *value)
+{
+	const struct demand *d = arg;
+	struct shadow_rig rig;
+	int err = shadow_rig_up_around(&rig, d->pages, SHADOW_RIG_WINDOW | SHADOW_RIG_LARGE,
+				       d->fault_around, d->cpus);
+
+	if (!err)
+		err = window_start(rig.window, rig.shadow);
+	if (!err) {
+		err = threads_ns(d, shadow_rig_window(&rig), value);
+		window_stop(rig.window);
+	}
+	shadow_rig_down(&rig);
+	return err;
+}
+
+static int threads_plain(const void *arg, double *value)
+{
+	const struct demand *d = arg;
+	void *plain = bare_plain(d->pages << PAGE_SHIFT);
+	int err;
+
+	if (plain == MAP_FAILED)
+		return -errno;
+	err = threads_ns(d, plain, value);
+	munmap(plain, d->pages << PAGE_SHIFT);
+	return err;
+}
+
+static int threads_bare(const void *arg, double *value)
+{
+	const struct demand *d = arg;
+	struct bare_loop *loop;
+	int err = bare_loop_start(&loop, d->pages << PAGE_SHIFT, d->bare_around, d->cpus);
+
+	if (err)
+		return err;
+	err = threads_ns(d, bare_loop_base(loop), value);
+	bare_loop_stop(loop);
+	return err;
+}
+
+/* ---- Cases ---- */
+
+static const struct way {
+	const char *who, *against;
+	int (*umbra)(const void *arg, double *value);
+	int (*reference)(const void *arg, double *value);
+	bool is_bare, is_guest;
+} ways[] = {
+	{ "", "plain", guest_umbra, guest_plain, false, true },
+	{ "", "bare loop", guest_umbra, guest_bare, true, true },
+	{ "threads: ", "plain", threads_umbra, threads_plain, false, false },
+	{ "threads: ", "bare loop", threads_umbra, threads_bare, true, false },
+};
+
+static int run_way(struct bench *b, const struct way *w)
+{
 	int err = 0;
 
-	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		if (cases[i].mib > most && (cases[i].quick || !bench_is_quick(b)))
-			most = cases[i].mib;
-	bench_warm_memory(2 * most << 20);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && !err; i++) {
+		const struct demand *d = &cases[i];
+		char name[96];
 		const struct bench_case c = {
-			.name = cases[i].name,
-			.umbra = run_umbra,
-			.reference = run_plain,
-			.arg = &cases[i],
+			.name = name,
+			.umbra = w->umbra,
+			.reference = w->reference,
+			.arg = d,
+			.target = w->is_bare	? BARE_TARGET
+				  : w->is_guest ? d->target
+						: 0,
 		};
 
-		if (cases[i].quick || !bench_is_quick(b))
+		snprintf(name, sizeof(name), "%s%s: %s", w->who, d->name, w->against);
+		if (d->quick || !bench_is_quick(b))
 			err = bench_run(b, &c);
 	}
 	return err;
 }
 
+static int run_demand(struct bench *b)
+{
+	uint64_t most = 0;
+	const char *why;
+	int err = 0;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		if (cases[i].quick || !bench_is_quick(b))
+			most = max_u64(most, cases[i].pages);
+	bench_warm_memory(most << PAGE_SHIFT);
+	if (!bench_has_kvm(b, &why))
+		bench_skip(b, "first touch by vCPUs", why);
+	for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]) && !err; i++)
+		if (!ways[i].is_guest || bench_has_kvm(b, &why))
+			err = run_way(b, &ways[i]);
+	return err;
+}
+
 const struct bench_group bench_demand = {
 	.name = "demand",
-	.what = "first touch of guest memory",
-	.reference = "plain memslot",
+	.what = "first touch of guest memory, by vCPUs or by threads in the window",
+	.reference = "plain memslot (mapping), or a bare userfaultfd loop",
 	.unit = "ns/page",
-	.needs_kvm = true,
 	.run = run_demand,
 };

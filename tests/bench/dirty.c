@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * dirty: the dirty log of a guest that has touched all of its memory, and stores to all of it while that is logged. By
- * write protection in the window, or by KVM's log of the window's memslot; beside KVM's log of a plain memslot.
+ * write protection in the window, or by KVM's log of the window's memslot; beside KVM's log, or KVM's dirty ring, of a plain
+ * memslot.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -10,18 +11,23 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "guest/abi.h"
 #include "hv/kvmio.h"
 #include "hv/ram.h"
+#include "tests/bench/bare_loop.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/guest.h"
 
-#define PAGES	    (1UL << 18)
+#define PAGES	    (128UL << 8)
+#define PAGES_LONG  (1024UL << 8)
 #define PAGES_QUICK (16UL << 8)
-#define RUNS_MAX    1001u /* --reps, and one that does not count */
+#define RING	    65536u /* entries, the most that KVM knows; some it keeps free */
+#define RUNS_MAX    1001u  /* --reps, and one that does not count */
 
-enum way { PROTECT, BY_KVM, PLAIN, WAYS };
+enum way { PROTECT, BY_KVM, PLAIN, BY_RING, WAYS };
 enum figure { ON, ROUND, GET, CLEAR, FIGURES };
 
 /* A run gives all figures: what one case has measured the next one takes up. */
@@ -36,19 +42,23 @@ static struct {
 
 struct dirty_case {
 	const char *name;
-	enum way way;
+	enum way way, against;
 	enum figure figure;
 };
 
 static const struct dirty_case cases[] = {
-	{ "turn on", PROTECT, ON },
-	{ "a store to every page", PROTECT, ROUND },
-	{ "get", PROTECT, GET },
-	{ "clear", PROTECT, CLEAR },
-	{ "KVM's log: turn on", BY_KVM, ON },
-	{ "KVM's log: a store to every page", BY_KVM, ROUND },
-	{ "KVM's log: get", BY_KVM, GET },
-	{ "KVM's log: clear", BY_KVM, CLEAR },
+	{ "turn on, against KVM's log", PROTECT, PLAIN, ON },
+	{ "a store to every page, against KVM's log", PROTECT, PLAIN, ROUND },
+	{ "get, against KVM's log", PROTECT, PLAIN, GET },
+	{ "clear, against KVM's log", PROTECT, PLAIN, CLEAR },
+	{ "by KVM: turn on, against KVM's log", BY_KVM, PLAIN, ON },
+	{ "by KVM: a store to every page", BY_KVM, PLAIN, ROUND },
+	{ "by KVM: get, which clears", BY_KVM, PLAIN, GET },
+	{ "by KVM: clear", BY_KVM, PLAIN, CLEAR },
+	{ "turn on, against KVM's ring", PROTECT, BY_RING, ON },
+	{ "a store to every page, against KVM's ring", PROTECT, BY_RING, ROUND },
+	{ "get, against collecting KVM's ring", PROTECT, BY_RING, GET },
+	{ "clear, against a reset of KVM's ring", PROTECT, BY_RING, CLEAR },
 };
 
 #define CASES (sizeof(cases) / sizeof(cases[0]))
@@ -59,6 +69,8 @@ static uint64_t pages;
 
 struct logger {
 	enum way way;
+	struct kvm_dirty_gfn *ring; /* BY_RING: of the vCPU, once mapped */
+	uint32_t next;		    /* entry */
 	uint64_t *bitmap;
 	uint64_t round_begin;
 	struct run *run;
@@ -73,6 +85,8 @@ static int turn(const struct logger *l, const struct guest_work *w, bool on)
 {
 	struct kvm_enable_cap manual = { .cap = KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, .args = { 1 } };
 
+	if (l->way == BY_RING)
+		return plain_set_slot(w, on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 	if (l->way != PLAIN)
 		return ram_dirty_log(w->ram, RAM_WORK,
 				     !on		? RAM_DIRTY_OFF
@@ -83,8 +97,33 @@ static int turn(const struct logger *l, const struct guest_work *w, bool on)
 	return plain_set_slot(w, on ? KVM_MEM_LOG_DIRTY_PAGES : 0);
 }
 
-static int get(const struct logger *l, const struct guest_work *w)
+/* Entries that KVM has made become bits, and are given back with the next reset. */
+static int collect(struct logger *l, const struct guest_work *w)
 {
+	if (!l->ring) {
+		void *ring = mmap(NULL, RING * sizeof(*l->ring), PROT_READ | PROT_WRITE, MAP_SHARED,
+				  w->vcpu, (off_t)KVM_DIRTY_LOG_PAGE_OFFSET << 12);
+
+		if (ring == MAP_FAILED)
+			return -errno;
+		l->ring = ring;
+	}
+	memset(l->bitmap, 0, pages / 8);
+	for (;; l->next++) {
+		struct kvm_dirty_gfn *e = &l->ring[l->next % RING];
+
+		if (__atomic_load_n(&e->flags, __ATOMIC_ACQUIRE) != KVM_DIRTY_GFN_F_DIRTY)
+			return 0;
+		if (e->slot == w->slot && e->offset < pages)
+			l->bitmap[e->offset / 64] |= 1ul << e->offset % 64;
+		__atomic_store_n(&e->flags, KVM_DIRTY_GFN_F_RESET, __ATOMIC_RELEASE);
+	}
+}
+
+static int get(struct logger *l, const struct guest_work *w)
+{
+	if (l->way == BY_RING)
+		return collect(l, w);
 	return l->way == PLAIN ? kvmio_get_dirty_log(w->vm, w->slot, l->bitmap)
 			       : ram_get_dirty_log(w->ram, RAM_WORK, l->bitmap);
 }
@@ -95,6 +134,8 @@ static int clear(const struct logger *l, const struct guest_work *w)
 					    .num_pages = (uint32_t)pages,
 					    .dirty_bitmap = l->bitmap };
 
+	if (l->way == BY_RING)
+		return ioctl(w->vm, KVM_RESET_DIRTY_RINGS) < 0 ? -errno : 0;
 	if (l->way != PLAIN)
 		return ram_clear_dirty_log(w->ram, RAM_WORK, 0, pages, l->bitmap);
 	return ioctl(w->vm, KVM_CLEAR_DIRTY_LOG, &args) < 0 ? -errno : 0;
@@ -158,13 +199,20 @@ static int measure(enum way way, struct run *run)
 	struct guest_run guest = {
 		.bootargs = "workload=touch pattern=seq op=write rounds=2",
 		.work_pages = pages,
-		.plain = way == PLAIN,
+		.plain = way >= PLAIN ? bare_plain(pages << 12) : NULL,
+		.plain_ring = way == BY_RING ? RING * sizeof(struct kvm_dirty_gfn) : 0,
 		.mark = mark,
 		.mark_ctx = &l,
 	};
 	struct guest_time time;
-	int err = l.bitmap ? guest_run(&guest, &time) : -ENOMEM;
+	int err = !l.bitmap		      ? -ENOMEM
+		  : guest.plain == MAP_FAILED ? -errno
+					      : guest_run(&guest, &time);
 
+	if (guest.plain && guest.plain != MAP_FAILED)
+		munmap(guest.plain, pages << 12);
+	if (l.ring)
+		munmap(l.ring, RING * sizeof(*l.ring));
 	free(l.bitmap);
 	return err;
 }
@@ -176,7 +224,7 @@ static unsigned taken[CASES][2];
 /* The next repetition that this case has not seen. */
 static int figure(const struct dirty_case *c, unsigned side, double *value)
 {
-	enum way way = side ? PLAIN : c->way;
+	enum way way = side ? c->against : c->way;
 	unsigned at = taken[c - cases][side]++;
 	int err = 0;
 
@@ -195,34 +243,55 @@ static int run_umbra(const void *arg, double *value)
 	return figure(arg, 0, value);
 }
 
-static int run_plain(const void *arg, double *value)
+static int run_reference(const void *arg, double *value)
 {
 	return figure(arg, 1, value);
+}
+
+static bool has_ring(void)
+{
+	char text[256];
+	struct why w = { .text = text, .size = sizeof(text) };
+	int kvm = kvmio_open(&w), most;
+
+	if (kvm < 0)
+		return false;
+	most = kvmio_check(kvm, KVM_CAP_DIRTY_LOG_RING);
+	close(kvm);
+	return most >= (int)(RING * sizeof(struct kvm_dirty_gfn));
 }
 
 static int run(struct bench *b)
 {
 	int err = 0;
 
-	pages = bench_is_quick(b) ? PAGES_QUICK : PAGES;
+	bool ring = has_ring();
+
+	pages = bench_is_quick(b) ? PAGES_QUICK : bench_is_long(b) ? PAGES_LONG : PAGES;
+	if (!ring)
+		bench_skip(b, "KVM's dirty ring", "this KVM has none (KVM_CAP_DIRTY_LOG_RING)");
+	else if (pages > RING / 2)
+		bench_skip(b, "KVM's dirty ring", "it would be full before the round is over");
+	ring = ring && pages <= RING / 2;
 	bench_warm_memory(pages << 12);
 	for (size_t i = 0; i < CASES && !err; i++) {
 		const struct bench_case c = {
 			.name = cases[i].name,
 			.umbra = run_umbra,
-			.reference = run_plain,
+			.reference = run_reference,
 			.arg = &cases[i],
 		};
 
-		err = bench_run(b, &c);
+		if (cases[i].against != BY_RING || ring)
+			err = bench_run(b, &c);
 	}
 	return err;
 }
 
 const struct bench_group bench_dirty = {
 	.name = "dirty",
-	.what = "the dirty log of a guest's 1 GiB (--quick: 16 MiB)",
-	.reference = "KVM's log, plain memslot",
+	.what = "the dirty log of a guest's 128 MiB (--quick: 16 MiB; --long: 1 GiB)",
+	.reference = "KVM's log or dirty ring, plain memslot",
 	.unit = "us",
 	.needs_kvm = true,
 	.run = run,

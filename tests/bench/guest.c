@@ -6,7 +6,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -117,20 +116,6 @@ static int describe(struct machine *m, const struct guest_run *run)
 	return find_image(m->image);
 }
 
-/* What a VMM without umbra would put under a memslot: shared memory, the kind that the pool is made of. */
-static void *plain_memory(uint64_t bytes)
-{
-	int fd = memfd_create("umbra-bench-plain", MFD_CLOEXEC);
-	void *p = MAP_FAILED;
-
-	if (fd < 0)
-		return MAP_FAILED;
-	if (!ftruncate(fd, (off_t)bytes))
-		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	close(fd);
-	return p;
-}
-
 int guest_run(const struct guest_run *run, struct guest_time *time)
 {
 	struct stopwatch watch = {
@@ -143,6 +128,8 @@ int guest_run(const struct guest_run *run, struct guest_time *time)
 		.phase = on_phase,
 		.phase_ctx = &watch,
 		.plain_vm = &watch.work.vm,
+		.plain_vcpu = &watch.work.vcpu,
+		.plain_ring = run->plain_ring,
 	};
 	struct machine m;
 	int err = describe(&m, run), status;
@@ -150,19 +137,13 @@ int guest_run(const struct guest_run *run, struct guest_time *time)
 	if (err)
 		return err;
 	watch.cpus = m.cpus;
-	if (run->plain) {
-		opts.plain_work = plain_memory(m.work.size);
-		if (opts.plain_work == MAP_FAILED)
-			return -errno;
-	}
+	opts.plain_work = run->plain;
 	watch.work.slot = RAM_WORK;
 	watch.work.gpa = m.work.gpa;
 	watch.work.bytes = m.work.size;
 	watch.work.plain = opts.plain_work;
 	log_set_quiet(true);
 	status = vm_run(&m, &opts);
-	if (run->plain)
-		munmap(opts.plain_work, m.work.size);
 	if (status || (!run->mark && watch.ended != m.cpus)) {
 		fprintf(stderr, "bench: the guest of \"%s\" ended with %d\n", run->bootargs,
 			status);

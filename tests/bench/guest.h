@@ -16,7 +16,7 @@ struct ram;
 /* Where /work is, for a caller who does something to it while the guest waits. */
 struct guest_work {
 	struct ram *ram;
-	int vm;	       /* KVM's descriptor of the machine */
+	int vm, vcpu;  /* KVM's descriptors of the machine and of its first vCPU */
 	uint32_t slot; /* of KVM */
 	uint64_t gpa, bytes;
 	void *plain; /* NULL: it is umbra's */
@@ -27,7 +27,8 @@ struct guest_run {
 	uint64_t work_pages;   /* size of /work */
 	unsigned cpus;	       /* 0: 1 */
 	unsigned fault_around; /* as in struct machine */
-	bool plain; /* /work is an ordinary memslot: a fresh memfd that the kernel pages in */
+	uint32_t plain_ring;   /* as in struct vm_opts */
+	void *plain;	       /* /work is an ordinary memslot of this memory; NULL: umbra's */
 	/*
 	 * Optional, for one vCPU, which waits meanwhile: called at each phase mark of any number of rounds. 0 or -errno, which
 	 * ends the run. The caller has the stopwatch then, and *time is zeros.

@@ -9,14 +9,10 @@
  */
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <sys/mman.h>
 
 #include "mmu/notify/interval.h"
 #include "tests/bench/bench.h"
-
-#define HUGE (2UL << 20)
+#include "tests/bench/crowd.h"
 
 enum listeners { NOBODY, INTERVALS, LIST };
 
@@ -39,36 +35,6 @@ static const struct notify_case cases[] = {
 	{ "the same, both any page", INTERVALS, 1000000, 1000, true, true },
 };
 
-/* As the tree wants it: what a search reads of a node is in one cache line. */
-struct aligned_sub {
-	_Alignas(64) struct mmu_interval_notifier in;
-};
-
-/* An mm with @n interval subscriptions, one page each, side by side from page 1. */
-struct crowd {
-	struct mmu_notifier_subscriptions *mm;
-	struct aligned_sub *subs;
-	uint64_t n;
-};
-
-static uint64_t next_random(uint64_t *state)
-{
-	*state ^= *state << 13;
-	*state ^= *state >> 7;
-	*state ^= *state << 17;
-	return *state;
-}
-
-static bool accept(struct mmu_interval_notifier *sub, const struct mmu_notifier_range *range,
-		   uint64_t cur_seq)
-{
-	(void)range;
-	mmu_interval_set_seq(sub, cur_seq);
-	return true;
-}
-
-static const struct mmu_interval_notifier_ops accept_ops = { .invalidate = accept };
-
 static int list_start(struct mmu_notifier *mn, const struct mmu_notifier_range *range)
 {
 	(void)mn;
@@ -85,75 +51,22 @@ static void list_end(struct mmu_notifier *mn, const struct mmu_notifier_range *r
 static const struct mmu_notifier_ops list_ops = { .invalidate_range_start = list_start,
 						  .invalidate_range_end = list_end };
 
-static void crowd_destroy(struct crowd *c)
-{
-	for (uint64_t i = 0; i < c->n; i++)
-		mmu_interval_notifier_remove(&c->subs[i].in);
-	mmu_notifier_subscriptions_fini(c->mm);
-	free(c->mm);
-	free(c->subs);
-}
-
-/* Pages in random order, so that neighbours in the tree are strangers in memory. */
-static int crowd_create(struct crowd *c, uint64_t n)
-{
-	uint64_t *page = calloc(n + 1, sizeof(*page)), seed = 1;
-	size_t size = ((n + 1) * sizeof(*c->subs) + HUGE - 1) / HUGE * HUGE;
-
-	*c = (struct crowd){ .subs = aligned_alloc(HUGE, size), .mm = malloc(sizeof(*c->mm)) };
-	if (!page || !c->subs || !c->mm) {
-		free(page);
-		free(c->subs);
-		free(c->mm);
-		return -ENOMEM;
-	}
-	madvise(c->subs, size, MADV_HUGEPAGE);
-	mmu_notifier_subscriptions_init(c->mm);
-	for (uint64_t i = 0; i < n; i++) {
-		uint64_t at = next_random(&seed) % (i + 1);
-
-		page[i] = page[at];
-		page[at] = i + 1;
-	}
-	for (; c->n < n; c->n++) {
-		struct mmu_interval_notifier *sub = &c->subs[c->n].in;
-		int err;
-
-		*sub = (struct mmu_interval_notifier){ 0 };
-		err = mmu_interval_notifier_insert(sub, c->mm, page[c->n] << PAGE_SHIFT, PAGE_SIZE,
-						   &accept_ops);
-		if (err) {
-			free(page);
-			crowd_destroy(c);
-			return err;
-		}
-	}
-	free(page);
-	return 0;
-}
-
 /* Nanoseconds for start and end. The best of a few short rounds: others use the machine, too. */
 static double bracket_ns(const struct crowd *c, bool is_cold)
 {
 	enum { ROUNDS = 8, BRACKETS = 25000, PAGES = 256 };
 	uint64_t seed = 7, best = UINT64_MAX, n = c->n ? c->n : 1;
-	hva_t hot[PAGES];
+	uint64_t hot[PAGES];
 
 	for (unsigned i = 0; i < PAGES; i++)
-		hot[i] = (1 + next_random(&seed) % n) << PAGE_SHIFT;
+		hot[i] = crowd_random(&seed) % n;
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		uint64_t begin = bench_now_ns(), ns;
 
 		for (unsigned i = 0; i < BRACKETS; i++) {
-			uint64_t random = next_random(&seed);
-			hva_t start = is_cold ? (1 + random % n) << PAGE_SHIFT
-					      : hot[random % PAGES];
-			struct mmu_notifier_range range;
+			uint64_t random = crowd_random(&seed);
 
-			mmu_notifier_range_init(&range, MMU_NOTIFY_CLEAR, c->mm, start,
-						start + PAGE_SIZE);
-			if (!mmu_notifier_invalidate_range_start(&range))
-				mmu_notifier_invalidate_range_end(&range);
+			crowd_bracket(c, is_cold ? random % n : hot[random % PAGES]);
 		}
 		ns = bench_now_ns() - begin;
 		best = ns < best ? ns : best;
@@ -266,5 +179,6 @@ const struct bench_group bench_notify = {
 	.what = "start and end of a bracket, by who listens",
 	.reference = "what the case names",
 	.unit = "ns/bracket",
+	.without_uffd = true,
 	.run = run,
 };

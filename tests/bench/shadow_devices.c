@@ -2,23 +2,26 @@
 #include "tests/bench/shadow_devices.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include "mmu/shadow/device.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/crew.h"
+#include "tests/bench/stats.h"
 
-#define MOST 2u
+#define MOST   2u
+#define ROUNDS 24u
 
+/* In lines of their own: what a thread writes of its engine must not cost the other. */
 struct engine {
-	struct shadow_rig *rig;
+	_Alignas(128) struct shadow_rig *rig;
 	struct device *dev;
 	hva_t hva;
 	uint64_t pages;
-	atomic_uint *starting; /* threads that are not ready yet */
 	atomic_bool *stop;
-	uint64_t begin, end; /* ns */
+	atomic_uint *faulting; /* engines at work */
 	int rc;
 };
 
@@ -47,58 +50,37 @@ static void engines_down(struct engine *engine, unsigned n)
 			device_destroy(engine[i].dev);
 }
 
-static void start(struct engine *engine, unsigned n, atomic_uint *starting, void *(*fn)(void *),
-		  pthread_t *thread)
+/* A load from every page: each misses the TLB, the first of each block faults. */
+static int load_all(void *ctx, unsigned thread)
 {
-	atomic_store(starting, n);
-	for (unsigned i = 0; i < n; i++) {
-		engine[i].starting = starting;
-		if (pthread_create(&thread[i], NULL, fn, &engine[i]))
-			abort();
-	}
-}
-
-/* Awake already: being woken takes as long as thousands of pages. */
-static void await_others(const struct engine *e)
-{
-	atomic_fetch_sub(e->starting, 1);
-	while (atomic_load(e->starting))
-		;
-}
-
-/* A load from every page: each misses the TLB, one of 16 faults. */
-static void *run_once(void *arg)
-{
-	struct engine *e = arg;
+	const struct engine *e = (const struct engine *)ctx + thread;
 	uint64_t word;
+	int rc = 0;
 
-	await_others(e);
-	e->begin = bench_now_ns();
-	for (uint64_t page = 0; page < e->pages && !e->rc; page++)
-		e->rc = device_read(e->dev, e->hva + (page << PAGE_SHIFT), &word, sizeof(word));
-	e->end = bench_now_ns();
-	return NULL;
+	for (uint64_t page = 0; page < e->pages && !rc; page++)
+		rc = device_read(e->dev, e->hva + (page << PAGE_SHIFT), &word, sizeof(word));
+	return rc;
 }
 
-int devices_fault_ns(struct shadow_rig *r, unsigned n, double *value)
+/* The tables stay: to allocate them is the system's time. */
+static int forget_all(void *ctx, unsigned thread)
+{
+	const struct engine *e = (const struct engine *)ctx + thread;
+
+	return hostmm_zap(e->rig->mm, e->hva, e->hva + (e->pages << PAGE_SHIFT));
+}
+
+int devices_fault_ns(struct shadow_rig *r, unsigned n, unsigned around, double *value)
 {
 	struct engine engine[MOST] = { 0 };
-	pthread_t thread[MOST] = { 0 };
-	atomic_uint starting;
-	uint64_t begin = UINT64_MAX, end = 0;
-	int rc = engines_up(engine, r, n, 16);
+	const struct crew_work w = { .work = load_all, .after = forget_all, .ctx = engine };
+	uint64_t ns = 0;
+	int rc = engines_up(engine, r, n, around);
 
-	if (!rc) {
-		start(engine, n, &starting, run_once, thread);
-		for (unsigned i = 0; i < n; i++) {
-			pthread_join(thread[i], NULL);
-			begin = min_u64(begin, engine[i].begin);
-			end = max_u64(end, engine[i].end);
-			rc = engine[i].rc ? engine[i].rc : rc;
-		}
-	}
+	if (!rc)
+		rc = crew_time(&w, n, ROUNDS, &ns);
+	*value = (double)ns / (double)r->pages;
 	engines_down(engine, n);
-	*value = (double)(end - begin) / (double)r->pages;
 	return rc;
 }
 
@@ -112,7 +94,7 @@ static void *run_on(void *arg)
 	struct engine *e = arg;
 	uint64_t word;
 
-	await_others(e);
+	atomic_fetch_add(e->faulting, 1);
 	for (uint64_t n = 0; !e->rc && !atomic_load_explicit(e->stop, memory_order_relaxed); n++) {
 		uint64_t page = n % e->pages;
 		hva_t hva = e->hva + (page << PAGE_SHIFT);
@@ -125,18 +107,10 @@ static void *run_on(void *arg)
 	return NULL;
 }
 
-static int by_time(const void *a, const void *b)
-{
-	const uint64_t *x = a, *y = b;
-
-	return (*x > *y) - (*x < *y);
-}
-
 /* One device's page after the other's, each mapped before it is zapped. */
-static int zap_pages(struct engine *engine, unsigned n, double *value)
+static int zap_pages(struct engine *engine, unsigned n, struct devices_latency *latency)
 {
-	static uint64_t took[ZAPS];
-	size_t at;
+	static double took[ZAPS];
 
 	for (unsigned i = 0; i < ZAPS; i++) {
 		const struct engine *e = &engine[i % n];
@@ -148,37 +122,38 @@ static int zap_pages(struct engine *engine, unsigned n, double *value)
 			return rc;
 		begin = bench_now_ns();
 		rc = hostmm_zap(e->rig->mm, hva, hva + PAGE_SIZE);
-		took[i] = bench_now_ns() - begin;
+		took[i] = (double)(bench_now_ns() - begin);
 		if (rc)
 			return rc;
 	}
-	qsort(took, ZAPS, sizeof(took[0]), by_time);
-	at = ZAPS * 99 / 100;
-	*value = (double)took[at];
+	stats_sort(took, ZAPS);
+	latency->p50 = stats_quantile(took, ZAPS, 0.5);
+	latency->p99 = stats_quantile(took, ZAPS, 0.99);
+	latency->max = took[ZAPS - 1];
 	return 0;
 }
 
-int devices_zap_p99(struct shadow_rig *r, bool crowded, double *value)
+int devices_zap_latency(struct shadow_rig *r, bool crowded, struct devices_latency *latency)
 {
 	/* Else it is the scheduler's time that is measured. */
-	unsigned n = sysconf(_SC_NPROCESSORS_ONLN) > 2 ? MOST : 1;
+	unsigned n = sysconf(_SC_NPROCESSORS_ONLN) > 2 ? MOST : 1, started = 0;
 	struct engine engine[MOST] = { 0 };
 	pthread_t thread[MOST] = { 0 };
-	atomic_uint starting;
+	atomic_uint faulting = 0;
 	atomic_bool stop = false;
 	int rc = engines_up(engine, r, n, 1);
 
-	for (unsigned i = 0; i < n; i++)
-		engine[i].stop = &stop;
-	if (!rc && crowded) {
-		start(engine, n, &starting, run_on, thread);
-		while (atomic_load(&starting))
-			;
+	for (; started < n && !rc && crowded; started += !rc) {
+		engine[started].stop = &stop;
+		engine[started].faulting = &faulting;
+		rc = -pthread_create(&thread[started], NULL, run_on, &engine[started]);
 	}
+	while (!rc && atomic_load(&faulting) < started)
+		sched_yield();
 	if (!rc)
-		rc = zap_pages(engine, n, value);
+		rc = zap_pages(engine, n, latency);
 	atomic_store(&stop, true);
-	for (unsigned i = 0; i < n && thread[i]; i++) {
+	for (unsigned i = 0; i < started; i++) {
 		pthread_join(thread[i], NULL);
 		rc = engine[i].rc ? engine[i].rc : rc;
 	}

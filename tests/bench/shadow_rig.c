@@ -70,17 +70,36 @@ static int populate(struct shadow_rig *r)
 
 int shadow_rig_up(struct shadow_rig *r, uint64_t pages, unsigned flags)
 {
-	const struct hostmm_opts host = { .fault_threads = 1 };
-	const struct window_opts window = { .fault_threads = 1 };
-	const struct shadow_opts opts = { .fault_around = SHADOW_AROUND_MAX,
+	return shadow_rig_up_around(r, pages, flags, SHADOW_AROUND_MAX, 1);
+}
+
+int shadow_rig_up_around(struct shadow_rig *r, uint64_t pages, unsigned flags, unsigned around,
+			 unsigned fault_threads)
+{
+	struct pool *pool;
+	int rc = pool_create(&pool, 3 * pages + 2048, false);
+
+	memset(r, 0, sizeof(*r));
+	if (rc)
+		return rc;
+	rc = shadow_rig_up_on(r, pool, pages, flags, around, fault_threads);
+	r->owns_pool = true;
+	return rc;
+}
+
+int shadow_rig_up_on(struct shadow_rig *r, struct pool *pool, uint64_t pages, unsigned flags,
+		     unsigned around, unsigned fault_threads)
+{
+	const struct hostmm_opts host = { .fault_threads = 1,
+					  .source = flags & SHADOW_RIG_TRAP ? HOSTMM_SOURCE_MPROTECT
+									    : HOSTMM_SOURCE_UFFD };
+	const struct window_opts window = { .fault_threads = fault_threads };
+	const struct shadow_opts opts = { .fault_around = around,
 					  .max_level = flags & SHADOW_RIG_LARGE ? 0 : 1 };
 	int rc;
 
-	memset(r, 0, sizeof(*r));
-	r->pages = pages;
-	rc = pool_create(&r->pool, 3 * pages + 2048, false);
-	if (!rc)
-		rc = hostmm_create(&r->mm, r->pool, &host);
+	*r = (struct shadow_rig){ .pool = pool, .pages = pages };
+	rc = hostmm_create(&r->mm, r->pool, &host);
 	if (!rc)
 		rc = hostmm_map(r->mm, pages, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
 				&r->hva);
@@ -89,7 +108,7 @@ int shadow_rig_up(struct shadow_rig *r, uint64_t pages, unsigned flags)
 	if (!rc)
 		rc = shadow_create(&r->shadow, r->mm, r->window ? &window_ops : &no_backend,
 				   r->window, &opts);
-	if (!rc)
+	if (!rc && !(flags & SHADOW_RIG_BARE))
 		rc = shadow_add_slot(r->shadow, 0, 0, pages, r->hva, 0);
 	return rc || !(flags & SHADOW_RIG_POPULATE) ? rc : populate(r);
 }
@@ -102,8 +121,15 @@ void shadow_rig_down(struct shadow_rig *r)
 		window_destroy(r->window);
 	if (r->mm)
 		hostmm_destroy(r->mm);
-	if (r->pool)
+	if (r->owns_pool)
 		pool_destroy(r->pool);
+}
+
+void *shadow_rig_window(const struct shadow_rig *r)
+{
+	struct memslot slot;
+
+	return shadow_slot(r->shadow, 0, &slot) ? window_base(&slot) : NULL;
 }
 
 int shadow_rig_map(struct shadow_rig *r)

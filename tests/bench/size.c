@@ -3,12 +3,8 @@
  * size: what a page costs in metadata, by the private memory of this process (RssAnon): the primary's entry, the tables,
  * the frames' counts, both views. The other side is the most that it may be.
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include "tests/bench/bench.h"
+#include "tests/bench/private.h"
 #include "tests/bench/shadow_rig.h"
 
 struct size_case {
@@ -27,22 +23,6 @@ static const struct size_case cases[] = {
 	{ "resident, 1 GiB, leaves of 4K", 1UL << 18, true, false, false, 32 },
 	{ "1 TiB registered, untouched", 1UL << 28, false, true, true, 0.01 },
 };
-
-static int private_bytes(double *bytes)
-{
-	FILE *status = fopen("/proc/self/status", "re");
-	unsigned long kib = 0;
-	char line[256];
-
-	if (!status)
-		return -errno;
-	while (!kib && fgets(line, sizeof(line), status))
-		if (!strncmp(line, "RssAnon:", 8))
-			kib = strtoul(line + 8, NULL, 10);
-	fclose(status);
-	*bytes = 1024.0 * (double)kib;
-	return kib ? 0 : -ENODATA;
-}
 
 static int bytes_per_page(const void *arg, double *value)
 {
