@@ -25,7 +25,7 @@ struct ksm;
 
 /* The thread's figures and the defaults are those of /sys/kernel/mm/ksm. */
 struct ksm_opts {
-	uint64_t pages_to_scan;	   /* at once, by the thread; 0: 100 */
+	uint64_t pages_to_scan;	   /* at once, by the thread; 0: 100; ksm_set_rate() */
 	unsigned sleep_millisecs;  /* the thread, between two times; 0: never */
 	unsigned max_page_sharing; /* pages that share one frame, 2 and more; 0: 256 */
 	bool use_zero_pages;	   /* pages of zeros share the pool's frames of zeros */
@@ -64,6 +64,12 @@ uint64_t ksm_pass(struct ksm *ksm);
  */
 int ksm_start(struct ksm *ksm);
 void ksm_stop(struct ksm *ksm);
+
+/*
+ * ksm_set_rate - from now on the thread scans @pages_to_scan at once (0: as now) and sleeps for @sleep_millisecs in between; it
+ * is woken if it sleeps. Kernel: /sys/kernel/mm/ksm/pages_to_scan, sleep_millisecs.
+ */
+void ksm_set_rate(struct ksm *ksm, uint64_t pages_to_scan, unsigned sleep_millisecs);
 
 /* As the files of /sys/kernel/mm/ksm. */
 struct ksm_stats {

@@ -64,7 +64,7 @@ struct ksm_item {
  */
 struct ksm {
 	struct pool *pool;    /* [I] */
-	struct ksm_opts opts; /* [I] */
+	struct ksm_opts opts; /* [I] but the rate: [l] */
 	uint64_t zero_sum;    /* [I] of a page of zeros */
 	struct lock lock;
 	struct cond changed;
@@ -72,6 +72,7 @@ struct ksm {
 	atomic_bool stop; /* [a] written under l */
 	unsigned waiting; /* [l] who are not the scanner, and go first */
 	uint64_t claims;  /* [l] by others than the scanner */
+	uint64_t rates;	  /* [l] changes of the rate */
 	pthread_t thread; /* [t] */
 	bool running;	  /* [t] */
 

@@ -40,15 +40,22 @@ uint64_t ksm_pass(struct ksm *ksm)
 	return done;
 }
 
-/*
- * Until it is time for more, or for the end; with nothing to scan, until somebody has been here since @claims were counted.
- * True: go on.
- */
-static bool rest(struct ksm *ksm, bool idle, uint64_t claims)
+/* What the thread has found when it began to scan. */
+struct turn {
+	uint64_t pages, claims, rates;
+};
+
+static void begin_turn(struct ksm *ksm, struct turn *t)
+{
+	lock_acquire(&ksm->lock);
+	*t = (struct turn){ ksm->opts.pages_to_scan, ksm->claims, ksm->rates };
+	lock_release(&ksm->lock);
+}
+
+/* @ms from now on. */
+static struct timespec in_millisecs(unsigned ms)
 {
 	struct timespec until;
-	unsigned ms = ksm->opts.sleep_millisecs;
-	bool in_time = true;
 
 	clock_gettime(CLOCK_MONOTONIC, &until);
 	until.tv_sec += ms / 1000;
@@ -57,10 +64,26 @@ static bool rest(struct ksm *ksm, bool idle, uint64_t claims)
 		until.tv_sec++;
 		until.tv_nsec -= 1000000000;
 	}
+	return until;
+}
+
+/*
+ * Until it is time for more, or another rate, or for the end; with nothing to scan, until somebody has been here since the turn
+ * began. True: go on.
+ */
+static bool rest(struct ksm *ksm, bool idle, const struct turn *t)
+{
+	struct timespec until;
+	bool in_time = true;
+	unsigned ms;
+
 	lock_acquire(&ksm->lock);
-	while (idle && !ms && ksm->claims == claims && !sync_load(&ksm->stop))
+	ms = ksm->opts.sleep_millisecs;
+	until = in_millisecs(ms);
+	while (idle && !ms && ksm->claims == t->claims && ksm->rates == t->rates &&
+	       !sync_load(&ksm->stop))
 		cond_wait(&ksm->changed, &ksm->lock);
-	while (ms && in_time && !sync_load(&ksm->stop))
+	while (ms && in_time && ksm->rates == t->rates && !sync_load(&ksm->stop))
 		in_time = cond_wait_until(&ksm->changed, &ksm->lock, &until);
 	lock_release(&ksm->lock);
 	return !sync_load(&ksm->stop);
@@ -69,15 +92,25 @@ static bool rest(struct ksm *ksm, bool idle, uint64_t claims)
 static void *ksmd(void *arg)
 {
 	struct ksm *ksm = arg;
-	uint64_t claims, done;
+	struct turn t;
+	uint64_t done;
 
 	do {
-		lock_acquire(&ksm->lock);
-		claims = ksm->claims;
-		lock_release(&ksm->lock);
-		done = ksm_scan(ksm, ksm->opts.pages_to_scan);
-	} while (rest(ksm, !done, claims));
+		begin_turn(ksm, &t);
+		done = ksm_scan(ksm, t.pages);
+	} while (rest(ksm, !done, &t));
 	return NULL;
+}
+
+void ksm_set_rate(struct ksm *ksm, uint64_t pages_to_scan, unsigned sleep_millisecs)
+{
+	lock_acquire(&ksm->lock);
+	if (pages_to_scan)
+		ksm->opts.pages_to_scan = pages_to_scan;
+	ksm->opts.sleep_millisecs = sleep_millisecs;
+	ksm->rates++;
+	cond_broadcast(&ksm->changed);
+	lock_release(&ksm->lock);
 }
 
 int ksm_start(struct ksm *ksm)

@@ -3,6 +3,7 @@
 #include "mmu/host/ksm.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -33,6 +34,11 @@ static void up(void)
 static void up_zero(void)
 {
 	build(&(struct ksm_opts){ .use_zero_pages = true });
+}
+
+static void up_slow(void)
+{
+	build(&(struct ksm_opts){ .pages_to_scan = 1, .sleep_millisecs = 3600000 });
 }
 
 static void up_few(void)
@@ -105,6 +111,21 @@ UTEST(ksm, says_what_it_cannot_do, .init = up, .fini = down)
 	check_eq(ksm_start(ksm), -EALREADY);
 	ksm_stop(ksm);
 	ksm_stop(ksm);
+}
+
+/* An hour of sleep, and one page at a time: neither goes on when the rate is another. */
+UTEST(ksm, rate_counts_at_once, .init = up_slow, .fini = down)
+{
+	for (uint64_t page = 0; page < 4; page++)
+		put(page, 7);
+	watch();
+	check_eq(ksm_start(ksm), 0);
+	ksm_set_rate(ksm, 10 * PAGES, 0);
+	while (stats().merged < 3)
+		sched_yield();
+	ksm_set_rate(ksm, 0, 3600000);
+	ksm_stop(ksm);
+	check_eq(stats().pages_sharing, 3);
 }
 
 UTEST(ksm, merges_what_stands_still, .init = up, .fini = down)
