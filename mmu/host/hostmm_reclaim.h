@@ -43,8 +43,8 @@ int hostmm_reclaim(struct hostmm *mm, hva_t start, hva_t end, uint64_t *reclaime
 /*
  * hostmm_writeback - let the store of a region have what its pages in [start, end), page aligned, contain: those that are
  * dirty are write-protected everywhere (PROTECTION_PAGE), then written. A store that comes later makes a page dirty again, also while it is being
- * written. Takes mmap_lock for reading. 0 and in *@written (may be NULL) the number of pages. -EINVAL, also for a region whose
- * pager takes no pages; -EBUSY: it has been forked, so what its pages contain is private; or the first errno of the pager, after
+ * written. What is in the backing file comes back first. Takes mmap_lock for reading. 0 and in *@written (may be NULL) the number of pages. -EINVAL, also for a region whose
+ * pager takes no pages; -EBUSY: it has been forked, so what its pages contain is private; what bringing a page back says; or the first errno of the pager, after
  * which the pages of that call are dirty as before. Kernel: page_mkclean(), writeback.
  */
 int hostmm_writeback(struct hostmm *mm, hva_t start, hva_t end, uint64_t *written);
@@ -54,7 +54,7 @@ int hostmm_writeback(struct hostmm *mm, hva_t start, hva_t end, uint64_t *writte
  * -EHWPOISON from now on: hostmm_gup(), _read(), _write() return that, a host thread gets SIGBUS (UFFD: with UFFDIO_POISON of Linux
  * 6.6; before it the region is shut, as for a pager's error). The frame is never used again; pool_poisoned() counts. hostmm_discard()
  * of a page, or anything else that drops it, gives it a new frame. A clean copy in the backing file is not used. 0;
- * -EINVAL unaligned; -EFAULT no region; -ENOENT not present, or a device's; -EBUSY a frame of zeros; -ENOMEM: some pages may
+ * -EINVAL unaligned; -EFAULT no region; -ENOENT not present, also if it was reclaimed meanwhile, or a device's; -EBUSY a frame of zeros; -ENOMEM: some pages may
  * have lost it.
  * Kernel: memory_failure().
  */

@@ -83,6 +83,20 @@ static int hold(struct region *r, uint64_t page, fn_t *fn)
 	return rc;
 }
 
+/* The frame was reclaimed before it was bad: what the page contains is in the file. */
+static bool was_reclaimed(struct hostmm *mm, hva_t hva)
+{
+	bool is = false;
+	struct region *r;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = hostmm_region(mm, hva);
+	if (r)
+		is = hpte_read(r, region_page(r, hva)) & HPTE_SWAP;
+	rwlock_read_release(&mm->mmap_lock);
+	return is;
+}
+
 int hostmm_poison(struct hostmm *mm, hva_t hva)
 {
 	struct pool *pool = mm->pool;
@@ -103,7 +117,7 @@ int hostmm_poison(struct hostmm *mm, hva_t hva)
 	rc = sweep(pool, fn);
 	pool_unmap(pool, fn);
 	pool_put(pool, fn, 1);
-	return rc;
+	return rc || mutant(1217) || !was_reclaimed(mm, hva) ? rc : -ENOENT;
 }
 
 void poison_recheck(struct hostmm *mm, hva_t start, hva_t end)

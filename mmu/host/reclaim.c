@@ -55,6 +55,11 @@ static void fail(struct batch *b, int rc)
 
 /* ---- Frames that one page has ---- */
 
+static bool has_store(const struct region *r)
+{
+	return r->pager && r->pager->writeback && !r->is_private;
+}
+
 static enum fate fate_of(struct region *r, uint64_t hpte, uint64_t *slot)
 {
 	struct swap *swap = r->pool->swap;
@@ -63,7 +68,7 @@ static enum fate fate_of(struct region *r, uint64_t hpte, uint64_t *slot)
 		return DROPPED;
 	if (swap && swap_find(swap, hpte_fn(hpte), slot))
 		return SWAPPED;
-	if (r->pager && r->pager->writeback && !r->is_private)
+	if (has_store(r))
 		return STORED;
 	return swap ? SWAPPED : FAILED;
 }
@@ -162,14 +167,15 @@ static int write_slots(struct batch *b, uint64_t i, uint64_t *n)
 	return 0;
 }
 
-/* Behind a writeback that is under way: older contents must not come later. */
 static int store_pages(struct region *r, uint64_t page, fn_t fn, uint64_t n)
 {
 	int rc;
 
-	lock_acquire(&r->store);
+	if (mutant(1215)) /* the store is locked when pages are taken already */
+		lock_acquire(&r->store);
 	rc = r->pager->writeback(r->pager_ctx, page, pool_direct(r->pool, fn), n);
-	lock_release(&r->store);
+	if (mutant(1215))
+		lock_release(&r->store);
 	return rc;
 }
 
@@ -235,13 +241,23 @@ static void settle(struct batch *b)
 	lock_release(&chunk->lock);
 }
 
+/*
+ * One after the other with writebacks of the region: older contents must not come later. They wait for pages that are taken, so
+ * the store's lock comes first.
+ */
 static void reclaim_chunk(struct batch *b)
 {
+	bool locks = has_store(b->r) && !mutant(1215) && !mutant(1216);
+
+	if (locks)
+		lock_acquire(&b->r->store);
 	take_all(b);
 	if (mutant(1212)) /* the frame goes, then what it had is written */
 		put_frames(b);
 	write_dirty(b);
 	settle(b);
+	if (locks)
+		lock_release(&b->r->store);
 	if (!mutant(1212))
 		put_frames(b);
 }
@@ -270,7 +286,10 @@ static int unmap_one(struct region *r, uint64_t page, void *ctx)
 		hpte_hide(r, page, page + 1);
 		hpte_take(r, page);
 		hpte_tell_tlbs(r, page, page + 1);
-		if (hpte & HPTE_CLEAN) {
+		/* Since it was written: whoever does not see it here is not met by the walk of hostmm_poison(). */
+		if (pool_is_bad(r->pool, s->fn) && !mutant(1217)) {
+			hpte_give_soft(r, page, HPTE_POISON);
+		} else if (hpte & HPTE_CLEAN) {
 			hpte_drop_taken(r, page);
 		} else {
 			swap_get(r->pool->swap, s->slot);

@@ -22,6 +22,29 @@ struct dirty {
 	fn_t fn; /* FN_NONE: clean, or not there */
 };
 
+/* Frames that several pages share are reclaimed to the backing file, and never to a store: what is there is dirty. */
+static bool is_swapped(struct region *r, uint64_t page, uint64_t end)
+{
+	while (page < end && !(hpte_read(r, page) & HPTE_SWAP))
+		page++;
+	return page < end;
+}
+
+static int bring_in(struct region *r, uint64_t page, uint64_t end)
+{
+	struct chunk_lock *chunk = region_chunk(r, page);
+	int rc = 0;
+
+	lock_acquire(&chunk->lock);
+	for (; !rc && page < end; page++) {
+		hpte_wait_idle(r, page, page + 1);
+		if (is_swapped(r, page, page + 1))
+			rc = hpte_swap_in(r, page, end, false);
+	}
+	lock_release(&chunk->lock);
+	return rc;
+}
+
 static void write_unprotected(struct region *r, uint64_t page, uint64_t end)
 {
 	for (; page < end; page++) {
@@ -33,20 +56,25 @@ static void write_unprotected(struct region *r, uint64_t page, uint64_t end)
 	}
 }
 
-/* Kernel: page_mkclean_one(). References keep the frames for the time of the write. */
-static uint64_t clean_chunk(struct region *r, uint64_t page, uint64_t end, struct dirty *dirty)
+/*
+ * Kernel: page_mkclean_one(). References keep the frames for the time of the write. False: pages have gone to the backing file
+ * since they were brought in, and nothing is marked.
+ */
+static bool clean_chunk(struct region *r, uint64_t page, uint64_t end, struct dirty *dirty)
 {
 	struct chunk_lock *chunk = region_chunk(r, page);
 	struct mmu_notifier_range range;
-	uint64_t n = 0;
+	bool done;
 
 	if (mutant(1214)) /* write, then protect */
 		write_unprotected(r, page, end);
 	bracket_start(&range, r, page, end, MMU_NOTIFY_PROTECTION_PAGE);
 	lock_acquire(&chunk->lock);
 	hpte_wait_idle(r, page, end);
-	hpte_wrprotect(r, page, end);
-	for (; page < end; page++, dirty++) {
+	done = !is_swapped(r, page, end);
+	if (done)
+		hpte_wrprotect(r, page, end);
+	for (; done && page < end; page++, dirty++) {
 		uint64_t hpte = hpte_read(r, page);
 
 		dirty->fn = FN_NONE;
@@ -55,11 +83,10 @@ static uint64_t clean_chunk(struct region *r, uint64_t page, uint64_t end, struc
 		dirty->fn = hpte_fn(hpte);
 		pool_get(r->pool, dirty->fn);
 		hpte_begin_clean(r, page);
-		n++;
 	}
 	lock_release(&chunk->lock);
 	bracket_end(&range);
-	return n;
+	return done;
 }
 
 static void end_clean(struct region *r, uint64_t page, uint64_t n, bool written)
@@ -110,11 +137,17 @@ static int writeback(struct region *r, uint64_t page, uint64_t last, uint64_t *w
 	struct dirty dirty[CHUNK_PAGES] = { { .fn = FN_NONE } }; /* clean_chunk() fills it */
 	int rc = 0;
 
-	for (uint64_t end; !rc && page < last; page = end) {
-		end = chunk_end(page, last);
+	while (!rc && page < last) {
+		uint64_t end = chunk_end(page, last);
+
+		rc = bring_in(r, page, end);
+		if (rc)
+			break;
 		lock_acquire(&r->store);
-		if (clean_chunk(r, page, end, dirty))
+		if (clean_chunk(r, page, end, dirty)) {
 			rc = write_chunk(r, page, end, dirty, written);
+			page = end;
+		}
 		lock_release(&r->store);
 	}
 	return rc;

@@ -29,8 +29,10 @@
 	X(a21_migrate)          \
 	X(a21_mkclean)          \
 	X(a21_hwpoison)         \
+	X(a21_hwpoison_reclaim) \
 	X(a21_private)          \
 	X(a21_reclaim)          \
+	X(a21_store_order)      \
 	X(a21_writeback)        \
 	X(a22_change_now)       \
 	X(a22_change_large)     \

@@ -85,14 +85,16 @@ static void up_store(void)
 	up_with(&both, false);
 }
 
+static void up_both(void)
+{
+	up_with(&both, true);
+}
+
 static void down(void)
 {
-	struct pool_swap_stats stats;
-
 	if (!r.pool)
 		return;
 	rig_down(&r);
-	(void)stats;
 	if (file >= 0)
 		close(file);
 	file = -1;
@@ -313,6 +315,27 @@ UTEST(reclaim, writeback_keeps_pages_and_misses_no_store, .init = up_store, .fin
 	check_eq(store.writes, 4);
 	check_eq(get(2), 99);
 	check_eq(get(3), 34);
+}
+
+/* A frame that is shared goes to the file, since several stores may want it: no store has its contents then. */
+UTEST(reclaim, writeback_has_what_is_in_the_file, .init = up_both, .fini = down)
+{
+	uint64_t written;
+
+	put(1, 5);
+	put(3, 5);
+	check_eq(hostmm_merge(r.mm, rig_hva(&r, 1), r.mm, rig_hva(&r, 3)), 0);
+	check_eq(reclaim(0, PAGES, 0), 2);
+	check_eq(stats().written, 1);
+	check_eq(store.word[1], 0);
+	check_eq(hostmm_writeback(r.mm, r.hva, rig_hva(&r, PAGES), &written), 0);
+	check_eq(written, 2);
+	check_eq(store.word[1], 5);
+	check_eq(store.word[3], 5);
+	check_eq(reclaim(0, PAGES, 0), 2); /* clean: dropped */
+	check_eq(stats().used, 0);
+	check_eq(get(1), 5);
+	check_eq(get(3), 5);
 }
 
 UTEST(reclaim, a_poisoned_frame_is_gone_for_good, .init = up, .fini = down)

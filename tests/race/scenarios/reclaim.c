@@ -79,24 +79,29 @@ const struct race_scenario a21_reclaim = {
 
 /* ---- page_mkclean(), to a store ---- */
 
-static uint64_t stored;
+static _Atomic uint64_t stored;
 
 static int fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
 {
+	uint64_t value = sync_load(&stored);
+
 	(void)ctx;
 	(void)page;
 	memset(dst, 0, npages << PAGE_SHIFT);
-	memcpy(dst, &stored, sizeof(stored));
+	memcpy(dst, &value, sizeof(value));
 	return 0;
 }
 
 static int keep(void *ctx, uint64_t page, const void *src, uint64_t npages)
 {
+	uint64_t value;
+
 	(void)ctx;
 	(void)page;
 	(void)npages;
-	memcpy(&stored, src, sizeof(stored));
-	explore_say("the store has %llu now", SHOWN(stored));
+	memcpy(&value, src, sizeof(value));
+	sync_store(&stored, value);
+	explore_say("the store has %llu now", SHOWN(value));
 	return 0;
 }
 
@@ -151,6 +156,45 @@ const struct race_scenario a21_writeback = {
 		.finish = store_finish,
 		.threads = 2,
 		.thread = { { "writeback", writeback }, { "device", store_2 } },
+	},
+};
+
+/* ---- Both, to one store ---- */
+
+static void store_and_reclaim(void *ctx)
+{
+	store_2(ctx);
+	reclaim(ctx);
+}
+
+static void order_finish(void *ctx)
+{
+	uint64_t value;
+
+	(void)ctx;
+	value = host_load("CPU, at the end,", 0);
+	if (value != 2)
+		explore_fail("the page comes back with %llu: what was older was written later",
+			     SHOWN(value));
+	world_finish();
+}
+
+const struct race_scenario a21_store_order = {
+	.name = "a21-store-order",
+	.rows = "A21",
+	.title = "Reclaim beside writeback",
+	.question = "Two write a page to its store: one keeps it, one takes it away. Who is last?",
+	.lesson = "The writeback had read the page before the store of 2, and comes to the store after the reclaim.",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "One at a time has the region's store, before it takes or protects a page." },
+		{ "no-lock", RACE_VIOLATION, 1216, "Reclaim does not wait for a writeback." },
+		{ "late-lock", RACE_DEADLOCK, 1215, "It waits when it has taken the page, for which the writeback waits." },
+	},
+	.program = {
+		.setup = store_setup,
+		.finish = order_finish,
+		.threads = 2,
+		.thread = { { "writeback", writeback }, { "device, reclaim", store_and_reclaim } },
 	},
 };
 
@@ -225,5 +269,74 @@ const struct race_scenario a21_hwpoison = {
 		.finish = bad_finish,
 		.threads = 2,
 		.thread = { { "CPU: poison", poison }, { "device", bad_device } },
+	},
+};
+
+/* ---- memory_failure() of a page that is on its way to the file ---- */
+
+static int poisoned; /* what hostmm_poison() said */
+
+static void way_setup(void *ctx)
+{
+	int fd = memfd_create("backing", MFD_CLOEXEC);
+
+	(void)ctx;
+	world_setup(2, NULL, NULL);
+	host_store("CPU", 0, 5);
+	host_store("CPU", 1, 5);
+	must(hostmm_merge(world.mm, world_page(0), world.mm, world_page(1)), "hostmm_merge()");
+	must(pool_swapon(world.pool, fd, 8), "pool_swapon()");
+	close(fd);
+}
+
+static void try_poison(void *ctx)
+{
+	(void)ctx;
+	explore_say("the frame of page 0 is bad");
+	poisoned = hostmm_poison(world.mm, world_page(0));
+	if (poisoned && poisoned != -ENOENT)
+		must(poisoned, "hostmm_poison()");
+	explore_say(poisoned ? "page 0 has none" : "page 0 has lost it");
+}
+
+static void reclaim_both(void *ctx)
+{
+	(void)ctx;
+	explore_say("reclaim takes pages 0 and 1, which share a frame");
+	must(hostmm_reclaim(world.mm, world_page(0), world_page(2), NULL), "hostmm_reclaim()");
+	explore_say("the frame is free");
+}
+
+static void way_finish(void *ctx)
+{
+	uint64_t value = 5;
+	int rc = hostmm_read(world.mm, world_page(0), &value, sizeof(value));
+
+	(void)ctx;
+	if (value != 5)
+		explore_fail("page 0 contains %#llx", SHOWN(value));
+	if (!rc != !!poisoned)
+		explore_fail("hostmm_poison() said %s, and page 0 %s",
+			     poisoned ? "that there is no frame" : "0",
+			     rc ? "is bad" : "has contents from the file");
+	world_finish();
+}
+
+const struct race_scenario a21_hwpoison_reclaim = {
+	.name = "a21-hwpoison-reclaim",
+	.rows = "A21",
+	.title = "A bad frame on its way to a file",
+	.question = "A shared frame is being written to the backing file when it is found bad. What do its pages contain?",
+	.lesson = "The file has what was read from a bad frame, and a page that was said to be lost has it.",
+	.variant = {
+		{ "safe", RACE_PASS, 0, "Who unmaps a page after the frame went bad marks it bad; else poison says that it came late." },
+		{ "unseen", RACE_VIOLATION, 1217, "Neither looks what the other did." },
+	},
+	.bound = 2,
+	.program = {
+		.setup = way_setup,
+		.finish = way_finish,
+		.threads = 2,
+		.thread = { { "CPU: poison", try_poison }, { "reclaim", reclaim_both } },
 	},
 };
