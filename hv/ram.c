@@ -70,6 +70,7 @@ static void plan_region(struct ram *ram, const struct machine *m, enum ram_regio
 		.read_only = read_only,
 		.source = (enum hostmm_source)source,
 		.pager.fill = ram->opts.store[region].fill,
+		.pager.writeback = ram->opts.store[region].writeback,
 	};
 }
 

@@ -22,11 +22,13 @@ struct shadow;
 enum ram_region { RAM_MEMORY, RAM_INPUT, RAM_WORK, RAM_BOARD, RAM_REGIONS };
 
 /*
- * Where the pages of a region come from. Writes pages [page, page + npages) of it, whole, to @dst.
+ * Where the pages of a region come from, and go to: struct pager_ops of mmu/host/hostmm.h. fill writes pages
+ * [page, page + npages) of it, whole, to @dst; writeback (may be NULL) keeps what they contain.
  * Any thread. 0 or -errno. A region whose fill is NULL starts as zeros.
  */
 struct ram_store {
 	int (*fill)(void *ctx, uint64_t page, void *dst, uint64_t npages);
+	int (*writeback)(void *ctx, uint64_t page, const void *src, uint64_t npages);
 	void *ctx;
 };
 

@@ -13,6 +13,7 @@
 
 struct machine;
 struct ram;
+struct ram_store;
 
 enum vm_stats {
 	STATS_NONE,
@@ -41,7 +42,8 @@ struct vm_opts {
 	 * was made with ram_get_parts() is taken back before it returns.
 	 */
 	void (*ended)(void *ctx, struct ram *ram);
-	uint64_t spare_frames; /* struct ram_opts */
+	uint64_t spare_frames;		    /* struct ram_opts */
+	const struct ram_store *work_store; /* optional: of /work, which has no stamps then */
 	/* Optional, to compare with: memory of at least the size of /work, which KVM serves the guest directly. */
 	void *plain_work;
 	/* Optional: get KVM's descriptors of the machine and of vCPU 0 before the guest runs, for what the caller does to that memslot. */

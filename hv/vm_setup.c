@@ -124,13 +124,16 @@ static int setup_memory(struct vm *vm, struct why *w)
 	int err;
 
 	opts.spare_frames = vm->opts->spare_frames;
-	opts.store[RAM_INPUT] = (struct ram_store){ file_store_fill, &vm->input };
+	if (vm->opts->work_store)
+		opts.store[RAM_WORK] = *vm->opts->work_store;
+	opts.store[RAM_INPUT] = (struct ram_store){ .fill = file_store_fill, .ctx = &vm->input };
 	if (vm->m.work.present && vm->m.work_fill == FILL_STAMP) {
 		err = stamp_store_init(&vm->stamps, vm->m.work.size / ABI_PAGE_SIZE);
 		if (err)
 			return why_fail(w, err, "no memory for the stamps of /work");
 		vm->has_stamps = true;
-		opts.store[RAM_WORK] = (struct ram_store){ stamp_store_fill, &vm->stamps };
+		opts.store[RAM_WORK] = (struct ram_store){ .fill = stamp_store_fill,
+							   .ctx = &vm->stamps };
 	}
 	err = churn_prepare();
 	if (err)
