@@ -243,8 +243,10 @@ race: $(RACE)
 	@$(RACE) all $(ARGS)
 
 # Every scenario, a minute in all.
+stress: NO_KVM := $(if $(wildcard /dev/kvm),,--no-kvm)
 stress: $(STRESS) $(GUEST)
-	@$(AS_ROOT) $(STRESS) all --seconds 60 $(ARGS)
+	@$(if $(NO_KVM),echo 'no /dev/kvm here: $(NO_KVM), threads on the window take the place of vCPUs')
+	@$(AS_ROOT) $(STRESS) all --seconds 60 $(NO_KVM) $(ARGS)
 
 # For each rule of the library: which oracle notices that it is broken, and after how long.
 stress-mutants: $(MUTANTS) $(GUEST) $(RACE)

@@ -15,6 +15,7 @@ static void run(const char *line)
 UTEST(stress, guest, .init = need_kvm)
 {
 	run("fork migrate collapse dirty mix --json --seconds 2.5");
+	run("ksm reclaim writeback --json --seconds 1.5");
 }
 
 UTEST(stress, guest_other_sources, .init = need_kvm)

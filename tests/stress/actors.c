@@ -6,7 +6,7 @@
 
 #include "mmu/host/hostmm_device.h"
 
-static void pick(const struct world *w, uint64_t *random, uint64_t most, hva_t *start, hva_t *end)
+void pick_pages(const struct world *w, uint64_t *random, uint64_t most, hva_t *start, hva_t *end)
 {
 	uint64_t n = 1 + play_random(random) % most;
 	uint64_t page = play_random(random) % (w->pages - n + 1);
@@ -19,7 +19,7 @@ int act_zap(struct world *w, uint64_t *random)
 {
 	hva_t start, end;
 
-	pick(w, random, w->pages / 4, &start, &end);
+	pick_pages(w, random, w->pages / 4, &start, &end);
 	return hostmm_zap(w->mm, start, end);
 }
 
@@ -27,7 +27,7 @@ int act_wrprotect(struct world *w, uint64_t *random)
 {
 	hva_t start, end;
 
-	pick(w, random, w->pages / 4, &start, &end);
+	pick_pages(w, random, w->pages / 4, &start, &end);
 	return hostmm_wrprotect(w->mm, start, end);
 }
 
@@ -37,7 +37,7 @@ int act_migrate(struct world *w, uint64_t *random)
 	hva_t start, end;
 	int rc;
 
-	pick(w, random, 64, &start, &end);
+	pick_pages(w, random, 64, &start, &end);
 	rc = hostmm_migrate(w->mm, start, end,
 			    play_random(random) % 3 ? HOSTMM_MIGRATE_AWAY : HOSTMM_MIGRATE_HOME);
 	if (rc == -ENOSPC)
@@ -110,7 +110,7 @@ int act_age(struct world *w, uint64_t *random)
 	struct mmu_notifier_subscriptions *all = hostmm_subscriptions(w->mm);
 	hva_t start, end;
 
-	pick(w, random, w->pages / 4, &start, &end);
+	pick_pages(w, random, w->pages / 4, &start, &end);
 	if (play_random(random) & 1)
 		mmu_notifier_clear_flush_young(all, start, end);
 	else
@@ -124,7 +124,7 @@ int act_private(struct world *w, uint64_t *random)
 	hva_t start, end;
 	int rc;
 
-	pick(w, random, 16, &start, &end);
+	pick_pages(w, random, 16, &start, &end);
 	if (play_random(random) & 1)
 		rc = hostmm_make_exclusive(w->mm, start, end, w, NULL);
 	else

@@ -8,6 +8,9 @@
 
 #include "tests/stress/stress.h"
 
+/* Up to @most of the players' pages, anywhere. */
+void pick_pages(const struct world *w, uint64_t *random, uint64_t most, hva_t *start, hva_t *end);
+
 /* actors.c: contents and rights of the players' pages stay. */
 int act_zap(struct world *w, uint64_t *random);
 int act_wrprotect(struct world *w, uint64_t *random);
@@ -19,6 +22,16 @@ int act_split(struct world *w, uint64_t *random);
 int act_age(struct world *w, uint64_t *random);
 int act_private(struct world *w, uint64_t *random);
 int act_recover(struct world *w, uint64_t *random);
+
+/* actor_reclaim.c: contents and rights stay here, too */
+int act_reclaim(struct world *w, uint64_t *random);
+int act_writeback(struct world *w, uint64_t *random);
+
+/* service.c */
+int act_service(struct world *w, uint64_t *random);
+
+/* actor_poison.c: of the side region */
+int act_poison(struct world *w, uint64_t *random);
 
 /* actor_fork.c */
 int act_fork(struct world *w, uint64_t *random);

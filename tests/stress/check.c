@@ -105,6 +105,21 @@ static void count_region(struct frames *f, hva_t hva, uint64_t pages)
 	}
 }
 
+/* Bad frames, and those of zeros, have a reference for good and do not count as used. */
+static void report_frames(const struct frames *f, uint64_t used)
+{
+	struct pool *pool = f->w->pool;
+	fn_t fn = 0;
+
+	while (fn + 1 < pool_frames(pool) && (f->seen[fn] || !pool_refs(pool, fn) ||
+					      pool_is_bad(pool, fn) || pool_is_zero(pool, fn)))
+		fn++;
+	fail(ORACLE_ACCOUNT, 0,
+	     "%lu frames are in use, but pages have %lu; frame %#lx: %u references, %u maps%s",
+	     used, f->n, fn, pool_refs(pool, fn), pool_maps(pool, fn),
+	     pool_is_stable(pool, fn) ? ", merged" : "");
+}
+
 /* A frame that is in use is a page's: else somebody has kept it, or has forgotten to give it back. */
 void check_frames(struct world *w)
 {
@@ -123,7 +138,7 @@ void check_frames(struct world *w)
 			count_region(&f, (hva_t)(uintptr_t)ram_host_view(vcpus_ram(w->guest), i),
 				     slot.size >> PAGE_SHIFT);
 	}
-	free(f.seen);
 	if (f.n != used)
-		fail(ORACLE_ACCOUNT, 0, "%lu frames are in use, but pages have %lu", used, f.n);
+		report_frames(&f, used);
+	free(f.seen);
 }

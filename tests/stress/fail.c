@@ -16,11 +16,12 @@
 #define LAST_EVENTS 24
 
 const char *const oracle_name[ORACLES] = {
-	[PLAY_LOST] = "counters",    [PLAY_STALE] = "versions",	  [PLAY_TORN] = "versions",
-	[PLAY_FOREIGN] = "versions", [PLAY_ORDER] = "litmus",	  [PLAY_MERGED] = "merge",
-	[ORACLE_SUM] = "counters",   [ORACLE_FORK] = "fork",	  [ORACLE_SIDE] = "versions",
-	[ORACLE_DIRTY] = "dirty",    [ORACLE_CHECKER] = "tables", [ORACLE_ACCOUNT] = "accounting",
-	[ORACLE_ERROR] = "errors",   [ORACLE_BUG] = "bug",	  [ORACLE_STUCK] = "watchdog",
+	[PLAY_LOST] = "counters",	 [PLAY_STALE] = "versions",    [PLAY_TORN] = "versions",
+	[PLAY_FOREIGN] = "versions",	 [PLAY_ORDER] = "litmus",      [PLAY_MERGED] = "merge",
+	[ORACLE_SUM] = "counters",	 [ORACLE_FORK] = "fork",       [ORACLE_SIDE] = "versions",
+	[ORACLE_DIRTY] = "dirty",	 [ORACLE_STORE] = "writeback", [ORACLE_CHECKER] = "tables",
+	[ORACLE_ACCOUNT] = "accounting", [ORACLE_ERROR] = "errors",    [ORACLE_BUG] = "bug",
+	[ORACLE_STUCK] = "watchdog",
 };
 
 static const struct stress_opts *options;
@@ -137,7 +138,7 @@ static bool is_stale(enum oracle oracle)
 static bool is_lost(enum oracle oracle)
 {
 	return oracle == (enum oracle)PLAY_LOST || oracle == (enum oracle)PLAY_MERGED ||
-	       oracle == ORACLE_SUM || oracle == ORACLE_DIRTY;
+	       oracle == ORACLE_SUM || oracle == ORACLE_DIRTY || oracle == ORACLE_STORE;
 }
 
 _Noreturn void fail(enum oracle oracle, uint64_t page, const char *fmt, ...)

@@ -26,9 +26,12 @@ static void print_json(const struct stress_opts *o, const struct tally *t)
 	printf("{\"scenario\": \"%s\", \"source\": \"%s\", \"seconds\": %.2f, \"operations\": %" PRIu64
 	       ", \"faults\": %" PRIu64 ", \"retries\": %" PRIu64 ", \"merges\": %" PRIu64
 	       ", \"refaults_spared\": %" PRIu64 ", \"stale_reads\": %" PRIu64
-	       ", \"lost_writes\": %" PRIu64 ", \"leaks\": %" PRIu64 ", \"missing\": ",
+	       ", \"lost_writes\": %" PRIu64 ", \"leaks\": %" PRIu64 ", \"swapped_out\": %" PRIu64
+	       ", \"swapped_in\": %" PRIu64 ", \"written_back\": %" PRIu64
+	       ", \"poisoned\": %" PRIu64 ", \"missing\": ",
 	       t->scenario, source_name(o->source), t->seconds, t->operations, t->faults,
-	       t->retries, t->merges, t->refaults_spared, t->stale_reads, t->lost_writes, t->leaks);
+	       t->retries, t->merges, t->refaults_spared, t->stale_reads, t->lost_writes, t->leaks,
+	       t->swapped_out, t->swapped_in, t->written_back, t->poisoned);
 	if (t->missing)
 		print_string(t->missing);
 	else

@@ -34,7 +34,8 @@ static const char help[] =
 	"  --list, --help\n"
 	"\n"
 	"all: every scenario in turn. Exit status: 0 all is well; 1 something was stale, lost, left over or stuck, or\n"
-	"what a scenario needs is missing; 2 the command line is wrong; 77 this host refuses userfaultfd or KVM.\n"
+	"what a scenario needs is missing; 2 the command line is wrong; 77 this host has no KVM (try --no-kvm), or refuses it or\n"
+	"userfaultfd.\n"
 	"\n"
 	"Scenarios:\n";
 
@@ -258,7 +259,10 @@ int main(int argc, char **argv)
 	if (o.mutant && !mutants_are_here())
 		return usage("--mutant", "umbra-stress-mutants has them, this program does not");
 	if (!o.no_kvm && o.vcpus && !world_has_kvm()) {
-		fprintf(stderr, "umbra-stress: no access to /dev/kvm: --no-kvm\n");
+		fprintf(stderr,
+			"umbra-stress: /dev/kvm: %s: without it there is no guest; --no-kvm puts "
+			"threads on its window in the place of its vCPUs\n",
+			strerror(errno));
 		return EXIT_SKIPPED;
 	}
 	if (!o.vcpus && !o.threads && o.device && !strcmp(o.device, "none"))

@@ -82,6 +82,8 @@ int side_store(struct world *w, uint64_t page, uint64_t end, uint64_t *random)
 	for (; !rc && page < end; page++) {
 		uint64_t value = SIDE_STAMP | ++w->side_stamp;
 
+		if (atomic_load(&w->side_page[page].value) == SIDE_BAD)
+			continue;
 		side_begin(w, page, page + 1);
 		rc = store(w, page, value, random);
 		side_hold(w, page, page + 1, value);
@@ -95,7 +97,7 @@ void side_read(struct player *p, uint64_t *random)
 	uint64_t page = play_random(random) % SIDE_PAGES, got = 0, value, changes;
 	unsigned word = play_random(random) & 1 ? TAIL_WORD : 0;
 	struct side_page *s = &p->w->side_page[page];
-	int rc;
+	int rc, want;
 
 	changes = atomic_load(&s->changes);
 	value = atomic_load(&s->value);
@@ -103,9 +105,9 @@ void side_read(struct player *p, uint64_t *random)
 	rc = device_read(p->side, side_hva(p->w, page) + word * sizeof(got), &got, sizeof(got));
 	if ((changes & 1) || atomic_load(&s->changes) != changes)
 		return;
-	if (value == SIDE_NONE ? rc != -EFAULT : rc || got != value)
+	want = value == SIDE_NONE ? -EFAULT : value == SIDE_BAD ? -EHWPOISON : 0;
+	if (rc != want || (!rc && got != value))
 		fail(ORACLE_SIDE, p->w->pages + page,
-		     "%s: side page %lu, word %u: found %#lx (%s), must be %#lx%s", p->name, page,
-		     word, got, rc ? strerror(-rc) : "no error", value,
-		     value == SIDE_NONE ? ", which is EFAULT" : "");
+		     "%s: side page %lu, word %u: found %#lx (%s), must be %#lx (%s)", p->name,
+		     page, word, got, strerror(-rc), want ? 0 : value, strerror(-want));
 }

@@ -16,6 +16,7 @@
 #include "guest/abi.h"
 #include "guest/play.h"
 #include "mmu/host/hostmm_actors.h"
+#include "mmu/host/ksm.h"
 #include "mmu/shadow/device.h"
 #include "mmu/shadow/window.h"
 #include "tests/leak.h"
@@ -26,6 +27,7 @@ enum oracle {
 	ORACLE_FORK,		   /* a child does not hold what the parent held, or has changed */
 	ORACLE_SIDE, /* a page that was discarded, cut, moved ... holds something else than it must */
 	ORACLE_DIRTY,	/* a store in no dirty log */
+	ORACLE_STORE,	/* what was written back is not what the pages hold */
 	ORACLE_CHECKER, /* tables, TLBs and primary disagree */
 	ORACLE_ACCOUNT, /* something is left over, or gone */
 	ORACLE_ERROR,	/* an operation or access failed that must not */
@@ -59,11 +61,14 @@ struct actor {
 	unsigned pause_us; /* between two acts */
 };
 
-#define SCENARIO_ACTORS 20
+#define SCENARIO_ACTORS 32
 
 struct scenario {
 	const char *name;
 	bool side; /* it changes pages that lose their contents or rights: the side region, which devices read */
+	bool swap;    /* the pool has a backing file, too small for all pages */
+	bool store;   /* the players' pages come from a store and go to it: store.c */
+	bool service; /* equal pages are looked for: service.c */
 	const char *
 		missing; /* not NULL: what is not there yet; the scenario fails, having run what there is */
 	struct actor actor[SCENARIO_ACTORS]; /* ends without a name */
@@ -77,7 +82,8 @@ extern const struct scenario scenarios[]; /* the last has no name */
 #define STRESS_GFN   (0x80000000UL >> PAGE_SHIFT) /* of the players' pages in the guest */
 #define STRESS_SLOT  2				  /* hv/ram.h: RAM_WORK */
 #define SIDE_PAGES   96u
-#define STRESS_PORTS 16 /* devices */
+#define STRESS_PORTS 16	  /* devices */
+#define POISON_MOST  256u /* frames that a run makes unusable */
 
 enum player_kind { PLAYER_VCPU, PLAYER_WINDOW, PLAYER_HOST, PLAYER_DEVICE };
 
@@ -120,6 +126,7 @@ struct side_page {
 };
 
 struct guest_run; /* vcpus.c */
+struct store;	  /* store.c */
 
 struct world {
 	const struct stress_opts *o;
@@ -131,6 +138,8 @@ struct world {
 	struct shadow *shadow;	 /* of the guest */
 	struct window *window;	 /* NULL with KVM: hv has it */
 	struct guest_run *guest; /* NULL without KVM */
+	struct store *store;	 /* NULL: the scenario has none */
+	struct ksm *ksm;	 /* likewise */
 	hva_t hva, side;
 	uint32_t *floor;
 	struct board *board; /* NULL without KVM */
@@ -160,6 +169,7 @@ struct tally {
 	const char *scenario;
 	double seconds;
 	uint64_t operations, faults, retries, merges, refaults_spared;
+	uint64_t swapped_out, swapped_in, written_back, poisoned;
 	uint64_t stale_reads, lost_writes, leaks;
 	const char *missing;
 	bool failed;
@@ -168,6 +178,7 @@ struct tally {
 /* world.c. A failure does not return: fail.c. -errno of what the host refuses before anything ran. */
 int world_run(struct world *w, struct tally *t);
 void world_count(struct world *w, struct tally *t);
+uint64_t world_spare(const struct world *w); /* frames beyond twice what the players' pages need */
 uint64_t world_operations(const struct world *w);
 bool world_has_kvm(void);
 static inline hva_t world_hva(const struct world *w, uint64_t page)
@@ -215,6 +226,25 @@ void check_frames(struct world *w);
 int side_create(struct world *w);
 void side_destroy(struct world *w);
 void side_read(struct player *p, uint64_t *random);
+
+/*
+ * store.c: where the players' pages come from and go to, in place of a file. store_refuse() - it takes no page as long as
+ * @refuses. store_check() - with all players stopped: it has what the host view shows of pages [page, end).
+ */
+extern const struct pager_ops store_ops; /* for a struct store */
+struct store *store_create(uint64_t pages);
+void store_destroy(struct store *s);
+void store_refuse(struct store *s, bool refuses);
+uint64_t store_written(const struct store *s);
+void store_check(struct world *w, uint64_t page, uint64_t end);
+
+/*
+ * service.c: who looks for equal pages by itself. service_settle() - it stands still, until it is started again, and keeps no
+ * frame that no page has. All players and actors are stopped.
+ */
+int service_create(struct world *w);
+void service_settle(struct world *w);
+void service_destroy(struct world *w);
 
 /* fail.c: the first failure ends the program. */
 void fail_prepare(const struct stress_opts *o);

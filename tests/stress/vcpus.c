@@ -102,14 +102,16 @@ static void on_ended(void *ctx, struct ram *ram)
 static void *guest_main(void *arg)
 {
 	struct guest_run *g = arg;
+	const struct ram_store store = { .fill = store_ops.fill,
+					 .writeback = store_ops.writeback,
+					 .ctx = g->w->store };
 	struct vm_opts opts = {
 		.quiet = true,
 		.phase = on_phase,
 		.phase_ctx = g,
 		.ended = on_ended,
-		/* Homes for a child and its child, and frames to migrate to. */
-		.spare_frames = 3 * pool_room(RAM_BYTES >> PAGE_SHIFT) +
-				5 * pool_room(g->w->pages) + 8 * SIDE_PAGES + 4 * HOSTMM_LARGE,
+		.spare_frames = 3 * pool_room(RAM_BYTES >> PAGE_SHIFT) + world_spare(g->w),
+		.work_store = g->w->store ? &store : NULL,
 	};
 
 	g->status = vm_run(&g->m, &opts);

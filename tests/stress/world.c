@@ -9,6 +9,7 @@
 
 #include "mmu/base/trace.h"
 #include "mmu/host/hostmm_device.h"
+#include "mmu/host/hostmm_reclaim.h"
 #include "tests/stress/stress.h"
 
 #define TRACE_ORDER 14
@@ -37,6 +38,12 @@ static void on_host_fatal(void *ctx, hva_t hva, int error)
 	     strerror(-error));
 }
 
+/* Homes for a child and its child, frames to migrate to, and to lose. */
+uint64_t world_spare(const struct world *w)
+{
+	return 3 * pool_room(w->pages) + 8 * SIDE_PAGES + 4 * HOSTMM_LARGE + POISON_MOST;
+}
+
 static int create_memory(struct world *w)
 {
 	unsigned threads = w->o->vcpus ? w->o->vcpus : 1;
@@ -45,15 +52,13 @@ static int create_memory(struct world *w)
 				    .fatal = on_host_fatal,
 				    .fatal_ctx = w };
 	struct window_opts window = { .fault_threads = threads, .fatal = on_window_fatal };
-	/* Homes for it, for a child and its child, and frames to migrate to. */
-	uint64_t frames = 5 * pool_room(w->pages) + 8 * SIDE_PAGES + 4 * HOSTMM_LARGE;
-	int rc = pool_create(&w->pool, frames, true);
+	int rc = pool_create(&w->pool, 2 * pool_room(w->pages) + world_spare(w), true);
 
 	if (!rc)
 		rc = hostmm_create(&w->mm, w->pool, &host);
 	if (!rc)
-		rc = hostmm_map(w->mm, w->pages, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
-				&w->hva);
+		rc = hostmm_map(w->mm, w->pages, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE,
+				w->store ? &store_ops : NULL, w->store, &w->hva);
 	if (!rc)
 		rc = window_create(&w->window, w->pool, &window);
 	if (!rc)
@@ -159,6 +164,7 @@ static void add_shadow(struct shadow *sh, struct tally *t)
 void world_count(struct world *w, struct tally *t)
 {
 	struct hostmm_actor_stats actors;
+	struct pool_swap_stats swap;
 	struct hostmm_stats host;
 
 	t->operations = world_operations(w);
@@ -167,6 +173,13 @@ void world_count(struct world *w, struct tally *t)
 	hostmm_get_actor_stats(w->mm, &actors);
 	t->faults += host.view_faults;
 	t->merges = actors.merges;
+	t->poisoned = pool_poisoned(w->pool);
+	if (pool_get_swap_stats(w->pool, &swap)) {
+		t->swapped_out = swap.written;
+		t->swapped_in = swap.read;
+	}
+	if (w->store)
+		t->written_back = store_written(w->store);
 	for (unsigned i = 0; i < w->players; i++) {
 		struct device_stats s;
 
@@ -213,16 +226,28 @@ static int build(struct world *w)
 	pthread_mutex_init(&w->side_lock, NULL);
 	pthread_cond_init(&w->pause_changed, NULL);
 	w->players = count_players(w->o);
+	if (w->scenario->store) {
+		w->store = store_create(w->pages);
+		if (!w->store)
+			return -ENOMEM;
+	}
 	rc = w->o->no_kvm || !w->o->vcpus ? create_memory(w) : vcpus_create(w);
 	w->players = 0;
+	/* Half of the pages: a file that is full is met, too. */
+	if (!rc && w->scenario->swap)
+		rc = pool_swapon(w->pool, -1, w->pages / 2);
 	if (!rc && w->scenario->side)
 		rc = side_create(w);
+	if (!rc && w->scenario->service)
+		rc = service_create(w);
 	return rc ?: players_create(w);
 }
 
 static void take_down(struct world *w)
 {
 	players_destroy(w);
+	if (w->ksm)
+		service_destroy(w);
 	if (w->side)
 		side_destroy(w);
 	if (w->guest) {
@@ -233,6 +258,8 @@ static void take_down(struct world *w)
 	} else {
 		destroy_memory(w);
 	}
+	if (w->store)
+		store_destroy(w->store);
 }
 
 /* Everything stands still, actors too. */
@@ -243,6 +270,9 @@ static void compare_all(struct world *w)
 		fail(ORACLE_ERROR, 0, "pages that an actor has taken do not come back");
 	pause_begin(w, PAUSE_STOP);
 	check_sums(w);
+	/* After it: loads of the host view break sharing. */
+	if (w->ksm)
+		service_settle(w);
 	check_tables(w);
 	check_frames(w);
 	pause_end(w);

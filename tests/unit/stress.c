@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* build/umbra-stress from outside: its command line, and a moment of each scenario without a guest. */
+#include <stdlib.h>
+#include <unistd.h>
+
 #include "tests/stress_tool.h"
 #include "tests/umbra.h"
 
@@ -37,16 +40,26 @@ UTEST(stress, usage)
 	check(strstr(stress_tool("--list")->text, "truncate\n"));
 }
 
-static void run(const char *line)
+static const char *run(const char *line)
 {
 	const struct tool_said *s = stress_tool("%s", line);
 
 	skip_if(s->status == 77, "%s", s->text);
-	check_eq(s->status, 0);
+	check(!s->status, "umbra-stress %s: %d: %s", line, s->status, s->text);
 	check(is_json(s->json), "not JSON: %s", s->json);
 	check(!strstr(s->json, "\"failed\": true"));
 	check(strstr(s->json, "\"stale_reads\": 0"));
 	check(strstr(s->json, "\"lost_writes\": 0"));
+	return s->json;
+}
+
+/* Of the first scenario. */
+static unsigned long number(const char *json, const char *key)
+{
+	const char *at = strstr(json, key);
+
+	check(at, "no %s in %s", key, json);
+	return strtoul(at + strlen(key), NULL, 10);
 }
 
 UTEST(stress, without_a_guest)
@@ -57,8 +70,39 @@ UTEST(stress, without_a_guest)
 
 UTEST(stress, other_sources)
 {
-	run("migrate remap --no-kvm --json --seconds 0.5 --source uffd-sigbus");
-	run("migrate remap --no-kvm --json --seconds 0.5 --source mprotect");
+	run("migrate remap reclaim ksm --no-kvm --json --seconds 1 --source uffd-sigbus");
+	run("migrate remap reclaim ksm --no-kvm --json --seconds 1 --source mprotect");
+}
+
+/* Nothing is lost, and not because nothing was done. */
+UTEST(stress, pages_leave_memory)
+{
+	const char *json = run("reclaim --no-kvm --check --json --seconds 1.5");
+
+	check(number(json, "\"swapped_out\": ") > 0);
+	check(number(json, "\"swapped_in\": ") > 0);
+	check(number(json, "\"poisoned\": ") > 0);
+	json = run("writeback --no-kvm --check --json --seconds 1.5");
+	check(number(json, "\"written_back\": ") > 0);
+}
+
+UTEST(stress, equal_pages_are_found)
+{
+	const char *json = run("ksm --no-kvm --check --json --seconds 1.5");
+
+	check(number(json, "\"merges\": ") > 0);
+	check(number(json, "\"refaults_spared\": ") > 0);
+}
+
+UTEST(stress, says_what_to_do_without_kvm)
+{
+	const struct tool_said *s;
+
+	skip_if(!access("/dev/kvm", F_OK), "there is /dev/kvm");
+	s = stress_tool("fork --seconds 1");
+	check_eq(s->status, 77);
+	check(strstr(s->text, "/dev/kvm: No such file"));
+	check(strstr(s->text, "--no-kvm"));
 }
 
 /* The profiles that are known to be bad are found out, and the report has all that its reader needs. */
