@@ -247,16 +247,16 @@ static void settle(struct batch *b)
  */
 static void reclaim_chunk(struct batch *b)
 {
-	bool locks = has_store(b->r) && !mutant(1215) && !mutant(1216);
+	bool locks = has_store(b->r) && !mutant(1215);
 
-	if (locks)
+	if (locks && !mutant(1216))
 		lock_acquire(&b->r->store);
 	take_all(b);
 	if (mutant(1212)) /* the frame goes, then what it had is written */
 		put_frames(b);
 	write_dirty(b);
 	settle(b);
-	if (locks)
+	if (locks && !mutant(1216))
 		lock_release(&b->r->store);
 	if (!mutant(1212))
 		put_frames(b);

@@ -253,6 +253,7 @@ _Noreturn void fail(enum oracle oracle, uint64_t page, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 extern const char *const oracle_name[ORACLES];
 const char *source_name(enum hostmm_source source);
+double cpu_share(void); /* share.c: that the process gets of what it asks for, 0..1 */
 void watchdog_start(struct world *w);
 void watchdog_stop(struct world *w);
 double stress_now(void);

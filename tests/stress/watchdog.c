@@ -51,7 +51,7 @@ static void print_all(const struct world *w)
 		print_place(w->acting[i].actor->name, w->acting[i].tid, w->acting[i].operations, 0);
 }
 
-/* Of everybody: the time of the last progress that was seen. */
+/* Of everybody: the time of the last progress that was seen, by a clock that goes as far as the CPU is ours. */
 struct watched {
 	uint64_t operations;
 	double since;
@@ -59,7 +59,7 @@ struct watched {
 
 static bool is_stuck(struct watched *s, uint64_t operations, double now, double patience)
 {
-	if (s->operations != operations || !s->since)
+	if (s->operations != operations || s->since <= 0)
 		*s = (struct watched){ operations, now };
 	return now - s->since > patience;
 }
@@ -103,6 +103,7 @@ static void *dog_main(void *arg)
 	static struct watched seen[PLAY_MAX + SCENARIO_ACTORS];
 	static const struct timespec moment = { .tv_nsec = 50000000 };
 	struct world *w = arg;
+	double last = stress_now(), ours = 1;
 	bool shows = !w->o->quiet && isatty(STDERR_FILENO);
 
 	memset(seen, 0, sizeof(seen));
@@ -110,7 +111,9 @@ static void *dog_main(void *arg)
 		nanosleep(&moment, NULL);
 		if (n % 10)
 			continue;
-		watch(w, seen, stress_now());
+		ours += cpu_share() * (stress_now() - last);
+		last = stress_now();
+		watch(w, seen, ours);
 		if (shows)
 			show(w, stress_now() - w->begin);
 	}
