@@ -149,7 +149,7 @@ static int migrate_home_chunk(struct region *r, uint64_t page, uint64_t end,
 	return 0;
 }
 
-int bring_home(struct region *r, uint64_t page)
+int migrate_home(struct region *r, uint64_t page)
 {
 	return change_region(r, page, page + 1, MMU_NOTIFY_CLEAR, migrate_home_chunk);
 }

@@ -235,7 +235,7 @@ int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uin
 	return rc;
 }
 
-static int show(struct region *r, uint64_t page, bool write)
+int cow_show(struct region *r, uint64_t page, bool write)
 {
 	uint64_t hpte;
 	int rc = cow_get(r, page, page + 1, write, &hpte);
@@ -247,20 +247,6 @@ static int show(struct region *r, uint64_t page, bool write)
 	/* It would take a gap to show it read-only: a load of a host thread counts as a store. */
 	rc = cow_get(r, page, page + 1, true, &hpte);
 	return rc ? rc : hpte_show(r, page);
-}
-
-int cow_show(struct region *r, uint64_t page, bool write)
-{
-	struct chunk_lock *chunk = region_chunk(r, page);
-	int rc = show(r, page, write);
-
-	if (rc != -ENOMEM)
-		return rc;
-	/* Out of VMAs, perhaps: at home it costs none. What it has shared is unshared. */
-	lock_release(&chunk->lock);
-	rc = bring_home(r, page);
-	lock_acquire(&chunk->lock);
-	return rc ? rc : show(r, page, write);
 }
 
 void hostmm_get_actor_stats(struct hostmm *mm, struct hostmm_actor_stats *stats)

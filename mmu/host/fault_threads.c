@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "mmu/base/bug.h"
+#include "mmu/base/sync.h"
 
 struct fault_threads {
 	struct uffd *uffd;
@@ -38,6 +39,9 @@ static void *fault_thread_main(void *arg)
 	struct fault_thread self = { .ft = arg, .result = 1 };
 	struct fault_threads *ft = arg;
 
+	/* A thread's first section takes memory, and liburcu gives up without: not when the process is at a limit. */
+	sync_rcu_read_lock();
+	sync_rcu_read_unlock();
 	/* Whoever cancels the thread finds it between faults, where it holds no lock; the cleanup still runs. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_push(fault_thread_ends, &self);

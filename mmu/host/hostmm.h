@@ -124,6 +124,14 @@ enum hostmm_migrate_to { HOSTMM_MIGRATE_AWAY, HOSTMM_MIGRATE_HOME };
 int hostmm_migrate(struct hostmm *mm, hva_t start, hva_t end, enum hostmm_migrate_to to);
 
 /*
+ * hostmm_bring_home - let the page at @hva (page aligned) be in its home frame, where it costs no view a VMA; pages that have that frame
+ * get copies, and so does the sharing of a service end. For who is told -ENOMEM by a view. Takes the mmap_lock of one mm after
+ * another, for reading. 0, also for a page that is not present; -EINVAL; -EFAULT no region; -ENOSPC; -ENOMEM, also if
+ * somebody keeps a reference on the home frame.
+ */
+int hostmm_bring_home(struct hostmm *mm, hva_t hva);
+
+/*
  * hostmm_protect - let the pages of [start, end) (page aligned, in one region) have the rights @prot: HOSTMM_PROT_READ with
  * or without _WRITE, or 0 for none; also more than hostmm_map() gave. PROTECTION_VMA if some page loses a right; giving
  * rights is not told. Without a right an access gets -EFAULT here and by hostmm_gup(), SIGSEGV in the host view. Contents

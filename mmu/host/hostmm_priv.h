@@ -124,10 +124,12 @@ int merge_protect(struct region *r, uint64_t page, fn_t *fn);
 void merge_unprotect(struct pool *pool, fn_t fn);
 
 /*
- * ksm_exit - the region that begins at @hva goes: a service forgets it. ksm_fork - the service of @mm, if any, looks after
+ * ksm_exit - the region that begins at @hva goes: a service forgets it. ksm_let_go - the service of @mm, if any, gives up stable frames
+ * that at most one page has. ksm_fork - the service of @mm, if any, looks after
  * @child, too. No lock held. Kernel: ksm_exit(), ksm_fork().
  */
 void ksm_exit(struct hostmm *mm, hva_t hva);
+void ksm_let_go(struct hostmm *mm);
 void ksm_fork(struct hostmm *mm, struct hostmm *child);
 
 /*
@@ -141,13 +143,10 @@ int cow_break(struct region *r, uint64_t page);
 /* cow_get - hpte_get(), with sharing broken where a store needs that. Chunk lock held, dropped meanwhile. */
 int cow_get(struct region *r, uint64_t page, uint64_t ahead_end, bool write, uint64_t *hpte);
 
-/* bring_home - hostmm_migrate() of one page, to its home frame. mmap_lock held, no chunk lock. 0. */
-int bring_home(struct region *r, uint64_t page);
+/* migrate_home - hostmm_migrate() of one page, to its home frame if nobody has that. mmap_lock held, no chunk lock. 0, -ENOSPC, -ENOMEM. */
+int migrate_home(struct region *r, uint64_t page);
 
-/*
- * cow_show - bring @page in and show it in the host view: when VMAs run out, from its home frame.
- * Chunk lock held, dropped meanwhile. 0 or -errno.
- */
+/* cow_show - bring @page in and show it in the host view. Chunk lock held, dropped meanwhile. 0 or -errno. */
 int cow_show(struct region *r, uint64_t page, bool write);
 
 #endif

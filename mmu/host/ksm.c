@@ -239,6 +239,17 @@ void ksm_exit(struct hostmm *mm, hva_t hva)
 	ksm_release(ksm);
 }
 
+void ksm_let_go(struct hostmm *mm)
+{
+	struct ksm *ksm = sync_load(&mm->ksm);
+
+	if (!ksm)
+		return;
+	ksm_claim(ksm);
+	ksm_prune(ksm);
+	ksm_release(ksm);
+}
+
 static void fork_area(struct ksm *ksm, const struct ksm_area *area, struct hostmm *child)
 {
 	struct ksm_area *new = NULL;

@@ -60,6 +60,42 @@ static void map_bulk(struct pool_file *f)
 	}
 }
 
+/* Pages with and without rights in turn: each costs a VMA. Where there are no more, fewer are held. */
+#define SPARE_VMAS 8u
+
+static void hold_spare(struct pool_file *f)
+{
+	f->spare = mmap(NULL, SPARE_VMAS << PAGE_SHIFT, PROT_NONE,
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (f->spare == MAP_FAILED)
+		f->spare = NULL;
+	for (size_t page = 1; f->spare && page < SPARE_VMAS; page += 2)
+		if (mprotect(f->spare + (page << PAGE_SHIFT), PAGE_SIZE, PROT_READ))
+			break;
+}
+
+static void drop_spare(struct pool_file *f)
+{
+	if (f->spare)
+		munmap(f->spare, SPARE_VMAS << PAGE_SHIFT);
+	f->spare = NULL;
+}
+
+void pool_lend_vmas(struct pool *pool)
+{
+	lock_acquire(&pool->lock);
+	drop_spare(&pool->file);
+	lock_release(&pool->lock);
+}
+
+void pool_keep_vmas(struct pool *pool)
+{
+	lock_acquire(&pool->lock);
+	if (!pool->file.spare)
+		hold_spare(&pool->file);
+	lock_release(&pool->lock);
+}
+
 int pool_file_open(struct pool_file *f, uint64_t nframes)
 {
 	size_t len = nframes << PAGE_SHIFT;
@@ -81,6 +117,7 @@ int pool_file_open(struct pool_file *f, uint64_t nframes)
 		goto err_undo_fd;
 	if (huge)
 		map_bulk(f);
+	hold_spare(f);
 	return 0;
 
 err_undo_fd:
@@ -93,6 +130,7 @@ void pool_file_close(struct pool_file *f)
 {
 	size_t len = f->nframes << PAGE_SHIFT;
 
+	drop_spare(f);
 	munmap(f->direct, len);
 	if (f->bulk)
 		munmap(f->bulk, len);

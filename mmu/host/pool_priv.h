@@ -19,7 +19,8 @@ struct pool_file {
 	int fd;
 	uint64_t nframes;
 	char *direct;
-	char *bulk; /* only to populate; NULL: huge pages are not to be had */
+	char *bulk;  /* only to populate; NULL: huge pages are not to be had */
+	char *spare; /* costs VMAs, and is for nothing else; NULL: lent, or there are none */
 };
 
 /*
@@ -38,6 +39,13 @@ void pool_file_close(struct pool_file *f);
 int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_punch(struct pool_file *f, fn_t first, uint64_t n);
+
+/*
+ * pool_lend_vmas - the process is out of VMAs, and what comes next must not fail (a page that goes home, a view that is closed): use
+ * those that are held for that. pool_keep_vmas - hold as many again as there are. Take pool->lock.
+ */
+void pool_lend_vmas(struct pool *pool);
+void pool_keep_vmas(struct pool *pool);
 
 struct frame {
 	_Atomic uint32_t refs;

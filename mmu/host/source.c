@@ -5,8 +5,7 @@
 #include "mmu/base/trace.h"
 #include "mmu/host/hostmm_priv.h"
 
-/* Show the page at @addr. *@found: there is a region. */
-static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
+static int show_once(struct hostmm *mm, hva_t addr, bool write, bool *found)
 {
 	uint64_t begin = trace_begin();
 	struct region *r;
@@ -27,6 +26,16 @@ static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
 	rwlock_read_release(&mm->mmap_lock);
 	trace_span(umbra_host_fault, begin, addr, write, rc);
 	*found = r;
+	return rc;
+}
+
+/* Show the page at @addr. *@found: there is a region. Out of VMAs it costs none at home. */
+static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
+{
+	int rc = show_once(mm, addr, write, found);
+
+	if (rc == -ENOMEM && *found && !hostmm_bring_home(mm, addr & PAGE_MASK))
+		rc = show_once(mm, addr, write, found);
 	return rc;
 }
 

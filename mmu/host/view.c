@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "mmu/base/trace.h"
@@ -63,6 +64,12 @@ static void page_array_free(void *array, uint64_t npages, size_t size)
 		munmap(array, npages * size);
 }
 
+void page_array_clear(void *array, uint64_t npages, size_t size)
+{
+	if (npages * size <= ARRAY_SMALL || madvise(array, npages * size, MADV_DONTNEED))
+		memset(array, 0, npages * size);
+}
+
 static void free_view(struct view *view)
 {
 	view_count_foreign(view, -(int64_t)view_foreign(view));
@@ -110,10 +117,23 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 	return 0;
 }
 
+/* Its VMA may be one with those of its neighbours: a hole in the middle costs one. */
+static void unmap_all(struct view *view)
+{
+	size_t len = view->npages << PAGE_SHIFT;
+
+	if (!munmap(view->base, len))
+		return;
+	pool_lend_vmas(view->pool);
+	if (munmap(view->base, len))
+		bug_report(__FILE__, __LINE__, "a view cannot be unmapped");
+	pool_keep_vmas(view->pool);
+}
+
 void view_destroy(struct view *view)
 {
 	count_repoints(view, 1);
-	munmap(view->base, view->npages << PAGE_SHIFT);
+	unmap_all(view);
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
 	free_view(view);
@@ -200,14 +220,15 @@ static int repoint_locked(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 {
 	int rc, prot = PROT_READ | (writable ? PROT_WRITE : 0);
 
-	for (uint64_t i = page; i < page + n; i++) {
+	for (uint64_t i = page; i < page + n; i++)
 		if (!view->away[i])
 			view_count_foreign(view, 1);
-		view->broken += view->away[i] != AWAY_BROKEN;
-		view->away[i] = AWAY_BROKEN;
+	if (map_fixed(view, page, n, fn, prot)) {
+		rc = -errno;
+		view_refused(view, page, n);
+		return rc;
 	}
-	if (map_fixed(view, page, n, fn, prot))
-		return -errno;
+	view_break(view, page, n);
 	rc = uffd_register(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 	/* A page that nobody watches must not stay reachable. */
 	if (rc && map_fixed(view, page, n, fn, PROT_NONE))
@@ -371,17 +392,27 @@ void view_wake(struct view *view, uint64_t page, uint64_t n)
 		(void)uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 }
 
-void view_shut(struct view *view)
+/* VMAs of one kind over all of it: a split at either end is the most that it takes. */
+static bool close_all(struct view *view)
 {
 	size_t len = view->npages << PAGE_SHIFT;
 
+	return !mprotect(view->base, len, PROT_NONE) ||
+	       mmap(view->base, len, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
+void view_shut(struct view *view)
+{
 	lock_acquire(&view->repoint);
 	sync_store(&view->shut, true);
 	count_repoints(view, 2);
-	if (mprotect(view->base, len, PROT_NONE) &&
-	    mmap(view->base, len, PROT_NONE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-		bug_report(__FILE__, __LINE__, "view cannot be closed");
+	if (!close_all(view)) {
+		pool_lend_vmas(view->pool);
+		if (!close_all(view))
+			bug_report(__FILE__, __LINE__, "view cannot be closed");
+		pool_keep_vmas(view->pool);
+	}
 	lock_release(&view->repoint);
 	view_wake(view, 0, view->npages);
 }

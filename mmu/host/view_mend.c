@@ -4,13 +4,33 @@
 
 #include "mmu/host/view_priv.h"
 
+void view_break(struct view *view, uint64_t page, uint64_t n)
+{
+	for (; n; page++, n--) {
+		view->broken += view->away[page] != AWAY_BROKEN;
+		view->away[page] = AWAY_BROKEN;
+	}
+}
+
+/*
+ * Out of VMAs, the system refuses before it changes anything; out of memory, an old one may have unmapped the pages already. Which it
+ * was tells whether they are watched still: they show nothing, so there is nothing that this takes the protection from.
+ */
+void view_refused(struct view *view, uint64_t page, uint64_t n)
+{
+	for (uint64_t end = page + n; page < end; page++)
+		if (uffd_writeprotect(view->uffd, view_addr(view, page), PAGE_SIZE, false))
+			view_break(view, page, 1);
+		else if (!view->away[page])
+			view_count_foreign(view, -1);
+}
+
 /* The VMA goes home. It has no rights before it is watched, so there is no gap. */
 static bool mend_page(struct view *view, uint64_t page)
 {
 	void *at = view_addr(view, page);
 
-	if (mmap(at, PAGE_SIZE, PROT_NONE, MAP_SHARED | MAP_FIXED | MAP_NORESERVE,
-		 pool_fd(view->pool), (off_t)((view->home + page) << PAGE_SHIFT)) == MAP_FAILED ||
+	if (map_fixed(view, page, 1, view->home + page, PROT_NONE) ||
 	    uffd_register(view->uffd, at, PAGE_SIZE) || view_open(view, page, 1))
 		return false;
 	view->away[page] = 0;

@@ -10,6 +10,7 @@
 #include <sys/mman.h>
 
 #include "mmu/base/sync.h"
+#include "mmu/host/pool_priv.h"
 #include "mmu/host/view.h"
 
 /* What a page of a view without userfaultfd may be used for: the rights of its VMA. */
@@ -50,13 +51,11 @@ static inline void *view_addr(const struct view *view, uint64_t page)
 	return view->base + (page << PAGE_SHIFT);
 }
 
-/* One VMA of @prot over the pages, which shows frames [@fn, @fn + @n) and is watched by nobody. False; true: errno. */
-static inline bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
-{
-	return mmap(view_addr(view, page), n << PAGE_SHIFT, prot,
-		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
-		    (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED;
-}
+/*
+ * map_fixed - one VMA of @prot over the pages, which shows frames [@fn, @fn + @n) and is watched by nobody. What goes home, or has no
+ * rights, may use the spare VMAs. False; true: errno.
+ */
+bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot);
 
 /* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
 #define AWAY_BROKEN UINT32_MAX
@@ -68,6 +67,16 @@ static inline bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 
 	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
 }
+
+/* page_array_clear - forget what one of the sparse arrays says of all pages: 0. */
+void page_array_clear(void *array, uint64_t npages, size_t size);
+
+/*
+ * view_break - the VMAs of the pages, which count as foreign, show nothing that can be relied on. view_refused - the system would not
+ * replace them: those that are as before stay what they were, a hole is broken. repoint held.
+ */
+void view_break(struct view *view, uint64_t page, uint64_t n);
+void view_refused(struct view *view, uint64_t page, uint64_t n);
 
 /*
  * view_count_foreign - note that a page has left home, or is back (@n 1 or -1). repoint held, or the view known to nobody.

@@ -4,7 +4,8 @@
  * SIGSEGV, whose handler has it resolved (trap.h).
  *
  * Here rights that differ from page to page cost VMAs. When the system has no more of them, the view forgets what it shows
- * as a whole: one VMA without rights, filled again on demand. A view may always show less.
+ * as a whole: one VMA without rights, at home, filled again on demand. A view may always show less. Where others have taken all that there
+ * were, and it has none to give, a page cannot be shown: -ENOMEM.
  */
 #include <errno.h>
 #include <string.h>
@@ -20,12 +21,14 @@ static int prot_of(enum view_rights rights)
 				     : PROT_NONE;
 }
 
-/* repoint held, as in all below. VMAs of foreign frames stay, and stay where they point. */
+/* repoint held, as in all below. One VMA, at home. */
 static void forget_all(struct view *view)
 {
-	if (mprotect(view->base, view->npages << PAGE_SHIFT, PROT_NONE))
+	if (map_fixed(view, 0, view->npages, view->home, PROT_NONE))
 		bug_report(__FILE__, __LINE__, "a view cannot be closed");
-	memset(view->rights, VIEW_NOTHING, view->npages * sizeof(*view->rights));
+	page_array_clear(view->rights, view->npages, sizeof(*view->rights));
+	page_array_clear(view->away, view->npages, sizeof(*view->away));
+	view_count_foreign(view, -(int64_t)view_foreign(view));
 }
 
 static int set_rights(struct view *view, uint64_t page, uint64_t n, enum view_rights rights)
@@ -71,26 +74,30 @@ static int64_t map_run(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 	return rc ? rc : (int64_t)run;
 }
 
-int rights_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
+static int map_all(struct view *view, uint64_t page, uint64_t n, fn_t fn, enum view_rights rights)
 {
-	enum view_rights rights = writable ? VIEW_WRITE : VIEW_READ;
-	int rc = 0;
-
-	lock_acquire(&view->repoint);
-	if (sync_load(&view->shut))
-		rc = -ESHUTDOWN;
-	for (int tries = 0; n && !rc;) {
+	while (n) {
 		int64_t run = map_run(view, page, n, fn, rights);
 
-		if (run < 0) {
-			rc = run == -ENOMEM && !tries++ ? 0 : (int)run;
-			if (!rc)
-				forget_all(view);
-			continue;
-		}
+		if (run < 0)
+			return (int)run;
 		page += (uint64_t)run;
 		fn += (uint64_t)run;
 		n -= (uint64_t)run;
+	}
+	return 0;
+}
+
+int rights_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
+{
+	enum view_rights rights = writable ? VIEW_WRITE : VIEW_READ;
+	int rc;
+
+	lock_acquire(&view->repoint);
+	rc = sync_load(&view->shut) ? -ESHUTDOWN : map_all(view, page, n, fn, rights);
+	if (rc == -ENOMEM) {
+		forget_all(view);
+		rc = map_all(view, page, n, fn, rights);
 	}
 	lock_release(&view->repoint);
 	return rc;

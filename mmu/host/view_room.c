@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* How many VMAs the views of this process may cost. */
+/* How many VMAs the views of this process may cost, and what is done when there are no more. */
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -38,6 +39,28 @@ void view_count_foreign(struct view *view, int64_t n)
 	/* Acquire and release: who reads 0 of the view finds every VMA at home, and watched. */
 	sync_fetch_add(&view->foreign, (uint64_t)n);
 	atomic_fetch_add_explicit(&foreign, (uint64_t)n, memory_order_relaxed);
+}
+
+static bool map_once(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
+{
+	return mmap(view_addr(view, page), n << PAGE_SHIFT, prot,
+		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
+		    (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED;
+}
+
+bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
+{
+	bool failed = map_once(view, page, n, fn, prot);
+	int rc;
+
+	if (!failed || errno != ENOMEM || (fn != view->home + page && prot != PROT_NONE))
+		return failed;
+	pool_lend_vmas(view->pool);
+	failed = map_once(view, page, n, fn, prot);
+	rc = errno;
+	pool_keep_vmas(view->pool);
+	errno = rc;
+	return failed;
 }
 
 /* With @more pages away from home beside those that are, would @page be too many? */

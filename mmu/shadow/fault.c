@@ -160,7 +160,7 @@ static bool bring_home(struct shadow *sh, struct fault *f)
 	if (slot)
 		hva = slot->hva + ((f->gfn - slot->gfn) << PAGE_SHIFT);
 	sync_rcu_read_unlock();
-	return slot && !hostmm_migrate(sh->mm, hva, hva + PAGE_SIZE, HOSTMM_MIGRATE_HOME);
+	return slot && !hostmm_bring_home(sh->mm, hva);
 }
 
 int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, bool may_wait)
