@@ -228,6 +228,8 @@ void doctor_probe_host(struct doctor_report *r)
 	probe_memory(r);
 	probe_rlimit(r, "host.rlimit-as", RLIMIT_AS, "bytes of address space", ADDRESS_WANTED,
 		     "ulimit -v unlimited");
+	probe_rlimit(r, "host.rlimit-fsize", RLIMIT_FSIZE, "bytes in a file", MEMORY_WANTED,
+		     "ulimit -f unlimited");
 	probe_rlimit(r, "host.rlimit-nofile", RLIMIT_NOFILE, "open files", FILES_WANTED,
 		     "ulimit -n 1024");
 	probe_maps(r);

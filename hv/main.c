@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <math.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -340,6 +341,7 @@ int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
 
+	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an errno, which can be told */
 	if (!strcmp(command, "run"))
 		return command_run(argc - 1, argv + 1);
 	if (!strcmp(command, "doctor"))

@@ -49,7 +49,7 @@ const char *why_advice(int err)
 	case ENFILE:
 		return "; raise fs.file-max";
 	case ENOMEM:
-		return "; free memory or shrink the machine";
+		return "; free memory, shrink the machine, or raise vm.max_map_count";
 	case ENOSPC:
 		return "; free space there, or write elsewhere";
 	default:

@@ -14,7 +14,7 @@ struct pool;
 /*
  * pool_create - make a pool of @frames frames; memory is taken from the system only as frames are filled.
  * @canary: freed frames keep their memory, filled with POOL_CANARY, so that a late reader is caught.
- * 0, -EINVAL (no frames, or 2^32 and more), -ENOMEM, or the errno of memfd_create, ftruncate or mmap.
+ * 0, -EINVAL (no frames, or 2^32 and more), -ENOMEM, -EFBIG (RLIMIT_FSIZE), or the errno of memfd_create, ftruncate or mmap.
  */
 int pool_create(struct pool **out, uint64_t frames, bool canary);
 

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 /* What one huge page of the system holds. */
@@ -60,6 +61,13 @@ static void map_bulk(struct pool_file *f)
 	}
 }
 
+int pool_check_size(uint64_t bytes)
+{
+	struct rlimit limit;
+
+	return !getrlimit(RLIMIT_FSIZE, &limit) && bytes > limit.rlim_cur ? -EFBIG : 0;
+}
+
 /* Pages with and without rights in turn: each costs a VMA. Where there are no more, fewer are held. */
 #define SPARE_VMAS 8u
 
@@ -100,8 +108,10 @@ int pool_file_open(struct pool_file *f, uint64_t nframes)
 {
 	size_t len = nframes << PAGE_SHIFT;
 	bool huge;
-	int rc;
+	int rc = pool_check_size(len);
 
+	if (rc)
+		return rc;
 	*f = (struct pool_file){ .nframes = nframes, .fd = -1 };
 	if (nframes >= BULK_FRAMES)
 		f->fd = open_huge_file();

@@ -24,7 +24,7 @@ struct pool_file {
 };
 
 /*
- * pool_file_open - a file of @nframes holes, mapped. 0 or the errno of memfd_create, ftruncate or mmap.
+ * pool_file_open - a file of @nframes holes, mapped. 0, -EFBIG (RLIMIT_FSIZE) or the errno of memfd_create, ftruncate or mmap.
  * pool_file_close - unmap it and give all memory back.
  */
 int pool_file_open(struct pool_file *f, uint64_t nframes);
@@ -39,6 +39,9 @@ void pool_file_close(struct pool_file *f);
 int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_punch(struct pool_file *f, fn_t first, uint64_t n);
+
+/* pool_check_size - may this process write a file up to @bytes (RLIMIT_FSIZE)? Else the system ends it by a signal. 0, -EFBIG. */
+int pool_check_size(uint64_t bytes);
 
 /*
  * pool_lend_vmas - the process is out of VMAs, and what comes next must not fail (a page that goes home, a view that is closed): use

@@ -32,8 +32,12 @@ static int show_once(struct hostmm *mm, hva_t addr, bool write, bool *found)
 /* Show the page at @addr. *@found: there is a region. Out of VMAs it costs none at home. */
 static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
 {
-	int rc = show_once(mm, addr, write, found);
+	int rc;
 
+	/* The layout goes on changing: once more, with no lock held that who changes it may want. */
+	do
+		rc = show_once(mm, addr, write, found);
+	while (rc == -EAGAIN);
 	if (rc == -ENOMEM && *found && !hostmm_bring_home(mm, addr & PAGE_MASK))
 		rc = show_once(mm, addr, write, found);
 	return rc;

@@ -146,8 +146,9 @@ int swap_write(struct swap *swap, uint64_t slot, const void *src, uint64_t n)
 	const char *from = src;
 	size_t len = n << PAGE_SHIFT;
 	off_t at = (off_t)(slot << PAGE_SHIFT);
+	int rc = pool_check_size((uint64_t)at + len);
 
-	while (len) {
+	while (!rc && len) {
 		ssize_t done = pwrite(swap->fd, from, len, at);
 
 		if (done < 0 && errno == EINTR)
@@ -158,8 +159,9 @@ int swap_write(struct swap *swap, uint64_t slot, const void *src, uint64_t n)
 		at += done;
 		len -= (size_t)done;
 	}
-	atomic_fetch_add_explicit(&swap->writes, n, memory_order_relaxed);
-	return 0;
+	if (!rc)
+		atomic_fetch_add_explicit(&swap->writes, n, memory_order_relaxed);
+	return rc;
 }
 
 int swap_read(struct swap *swap, uint64_t slot, void *dst, uint64_t n)

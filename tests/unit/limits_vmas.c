@@ -8,6 +8,7 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/ksm.h"
 #include "mmu/host/view.h"
+#include "tests/create.h"
 #include "tests/rig_fork.h"
 #include "tests/test.h"
 #include "tests/vmas.h"
@@ -207,39 +208,6 @@ UTEST(limits_vmas, both_sides_of_a_fork_store_with_little_room, .init = up_forke
 
 /* ---- What a call asks for is refused, and nothing has changed ---- */
 
-/* An errno of those, or it is there. */
-static bool is_made(int rc)
-{
-	check(!rc || rc == -ENOMEM || rc == -EAGAIN, "%d", rc); /* EAGAIN: a thread's stack */
-	return !rc;
-}
-
-/* Everything there is to create, and gone again. How much there was. */
-static unsigned create_all(void)
-{
-	const struct hostmm_opts mm_opts = { .fault_threads = 1, .source = rig_source() };
-	const struct window_opts window_opts = { .fault_threads = 1 };
-	struct window *window;
-	struct hostmm *mm;
-	struct pool *pool;
-	unsigned made = 0;
-	hva_t hva;
-
-	if (is_made(pool_create(&pool, 1024, false)) && ++made)
-		pool_destroy(pool);
-	if (is_made(hostmm_create(&mm, r.pool, &mm_opts)) && ++made)
-		hostmm_destroy(mm);
-	if (is_made(hostmm_map(r.mm, 600, HOSTMM_PROT_READ, NULL, NULL, &hva)) && ++made)
-		check_eq(hostmm_unmap(r.mm, hva), 0);
-	if (is_made(hostmm_fork(r.mm, &mm_opts, &mm)) && ++made)
-		hostmm_destroy(mm);
-	if (is_made(window_create(&window, r.pool, &window_opts)) && ++made)
-		window_destroy(window);
-	if (is_made(shadow_add_slot(r.shadow, 2, 0x10000, 4, at(1), 0)) && ++made)
-		check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	return made;
-}
-
 UTEST(limits_vmas, creation_undoes_itself, .init = up, .fini = down)
 {
 	unsigned made = 0, most = 0;
@@ -248,14 +216,14 @@ UTEST(limits_vmas, creation_undoes_itself, .init = up, .fini = down)
 		uint64_t used = pool_used(r.pool);
 
 		vmas_use_up(left);
-		most = create_all();
+		most = create_all(&r, ENOMEM);
 		made = left ? made : most;
 		check_eq(pool_used(r.pool), used);
 		for (uint64_t page = 0; page < PAGES; page++)
 			use(&r, page, 100 + page);
 	}
-	check(made < 6);
-	check_eq(most, 6);
+	check(made < CREATE_ALL);
+	check_eq(most, CREATE_ALL);
 	check_alive(&r);
 	rig_check(&r);
 }
