@@ -71,15 +71,18 @@ int pool_check_size(uint64_t bytes)
 /* Pages with and without rights in turn: each costs a VMA. Where there are no more, fewer are held. */
 #define SPARE_VMAS 8u
 
-static void hold_spare(struct pool_file *f)
+static bool hold_spare(struct pool_file *f)
 {
+	size_t page = 1;
+
 	f->spare = mmap(NULL, SPARE_VMAS << PAGE_SHIFT, PROT_NONE,
 			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (f->spare == MAP_FAILED)
 		f->spare = NULL;
-	for (size_t page = 1; f->spare && page < SPARE_VMAS; page += 2)
-		if (mprotect(f->spare + (page << PAGE_SHIFT), PAGE_SIZE, PROT_READ))
-			break;
+	while (f->spare && page < SPARE_VMAS &&
+	       !mprotect(f->spare + (page << PAGE_SHIFT), PAGE_SIZE, PROT_READ))
+		page += 2;
+	return f->spare && page > SPARE_VMAS;
 }
 
 static void drop_spare(struct pool_file *f)
@@ -92,16 +95,24 @@ static void drop_spare(struct pool_file *f)
 void pool_lend_vmas(struct pool *pool)
 {
 	lock_acquire(&pool->lock);
+	atomic_store_explicit(&pool->file.spare_whole, false, memory_order_relaxed);
 	drop_spare(&pool->file);
 	lock_release(&pool->lock);
 }
 
-void pool_keep_vmas(struct pool *pool)
+bool pool_keep_vmas(struct pool *pool)
 {
+	struct pool_file *f = &pool->file;
+	bool whole;
+
+	if (atomic_load_explicit(&f->spare_whole, memory_order_relaxed))
+		return true;
 	lock_acquire(&pool->lock);
-	if (!pool->file.spare)
-		hold_spare(&pool->file);
+	drop_spare(f);
+	whole = hold_spare(f);
+	atomic_store_explicit(&f->spare_whole, whole, memory_order_relaxed);
 	lock_release(&pool->lock);
+	return whole;
 }
 
 int pool_file_open(struct pool_file *f, uint64_t nframes)
@@ -127,7 +138,7 @@ int pool_file_open(struct pool_file *f, uint64_t nframes)
 		goto err_undo_fd;
 	if (huge)
 		map_bulk(f);
-	hold_spare(f);
+	atomic_init(&f->spare_whole, hold_spare(f));
 	return 0;
 
 err_undo_fd:

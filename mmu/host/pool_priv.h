@@ -19,8 +19,9 @@ struct pool_file {
 	int fd;
 	uint64_t nframes;
 	char *direct;
-	char *bulk;  /* only to populate; NULL: huge pages are not to be had */
-	char *spare; /* costs VMAs, and is for nothing else; NULL: lent, or there are none */
+	char *bulk; /* only to populate; NULL: huge pages are not to be had */
+	char *spare; /* [l] of the pool: costs VMAs, and is for nothing else; NULL: lent, or there are none */
+	atomic_bool spare_whole; /* [a] it costs all those that it should */
 };
 
 /*
@@ -45,10 +46,11 @@ int pool_check_size(uint64_t bytes);
 
 /*
  * pool_lend_vmas - the process is out of VMAs, and what comes next must not fail (a page that goes home, a view that is closed): use
- * those that are held for that. pool_keep_vmas - hold as many again as there are. Take pool->lock.
+ * those that are held for that. pool_keep_vmas - hold as many again as there are; false: the process is at its limit, and what may fail
+ * must not take more. Take pool->lock, but not while all are held.
  */
 void pool_lend_vmas(struct pool *pool);
-void pool_keep_vmas(struct pool *pool);
+bool pool_keep_vmas(struct pool *pool);
 
 struct frame {
 	_Atomic uint32_t refs;

@@ -17,6 +17,7 @@ struct uffd {
 	int fd;
 	uint64_t features;    /* what the kernel offers */
 	bool has_continue_wp; /* UFFDIO_CONTINUE can install write-protected */
+	bool is_retried;      /* who is refused in the gap tries again: vCPUs */
 	bool is_sigbus;	      /* who faults gets SIGBUS, nobody blocks and nothing is read */
 	_Atomic uint64_t
 		repoints; /* changes of VMAs that its views have made, before and after each */

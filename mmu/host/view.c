@@ -127,7 +127,7 @@ static void unmap_all(struct view *view)
 	pool_lend_vmas(view->pool);
 	if (munmap(view->base, len))
 		bug_report(__FILE__, __LINE__, "a view cannot be unmapped");
-	pool_keep_vmas(view->pool);
+	(void)pool_keep_vmas(view->pool);
 }
 
 void view_destroy(struct view *view)
@@ -226,7 +226,10 @@ static int repoint_locked(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 	if (map_fixed(view, page, n, fn, prot)) {
 		rc = -errno;
 		view_refused(view, page, n);
-		return rc;
+		if (rc != -ENOMEM || fn != view->home + page || !view_forget_run(view, page))
+			return rc;
+		return writable || view->uffd->has_continue_wp ? fill(view, page, n, writable)
+							       : fill_read_only(view, page, n);
 	}
 	view_break(view, page, n);
 	rc = uffd_register(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
@@ -411,7 +414,7 @@ void view_shut(struct view *view)
 		pool_lend_vmas(view->pool);
 		if (!close_all(view))
 			bug_report(__FILE__, __LINE__, "view cannot be closed");
-		pool_keep_vmas(view->pool);
+		(void)pool_keep_vmas(view->pool);
 	}
 	lock_release(&view->repoint);
 	view_wake(view, 0, view->npages);

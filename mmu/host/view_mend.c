@@ -25,18 +25,37 @@ void view_refused(struct view *view, uint64_t page, uint64_t n)
 			view_count_foreign(view, -1);
 }
 
-/* The VMA goes home. It has no rights before it is watched, so there is no gap. */
-static bool mend_page(struct view *view, uint64_t page)
+/* Their VMAs go home, as one. It has no rights before it is watched, so no access is served; some fail, and are repeated. */
+static bool send_home(struct view *view, uint64_t page, uint64_t n)
 {
 	void *at = view_addr(view, page);
 
-	if (map_fixed(view, page, 1, view->home + page, PROT_NONE) ||
-	    uffd_register(view->uffd, at, PAGE_SIZE) || view_open(view, page, 1))
+	if (map_fixed(view, page, n, view->home + page, PROT_NONE))
 		return false;
-	view->away[page] = 0;
-	view->broken--;
-	view_count_foreign(view, -1);
+	if (uffd_register(view->uffd, at, n << PAGE_SHIFT) || view_open(view, page, n)) {
+		view_break(view, page, n);
+		return false;
+	}
+	for (; n; page++, n--) {
+		view->broken -= view->away[page] == AWAY_BROKEN;
+		if (view->away[page])
+			view_count_foreign(view, -1);
+		view->away[page] = 0;
+	}
 	return true;
+}
+
+bool view_forget_run(struct view *view, uint64_t page)
+{
+	uint64_t first = page, end = page + 1;
+
+	if (!view->uffd->is_retried)
+		return false;
+	while (first && view->away[first - 1])
+		first--;
+	while (end < view->npages && view->away[end])
+		end++;
+	return send_home(view, first, end - first);
 }
 
 static unsigned mend(struct view *view)
@@ -47,7 +66,7 @@ static unsigned mend(struct view *view)
 	for (uint64_t page = 0; page < view->npages && view->broken; page++) {
 		if (view->away[page] != AWAY_BROKEN)
 			continue;
-		if (!mend_page(view, page))
+		if (!send_home(view, page, 1))
 			break; /* still out of memory: its user is told */
 		mended++;
 	}

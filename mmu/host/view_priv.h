@@ -53,7 +53,7 @@ static inline void *view_addr(const struct view *view, uint64_t page)
 
 /*
  * map_fixed - one VMA of @prot over the pages, which shows frames [@fn, @fn + @n) and is watched by nobody. What goes home, or has no
- * rights, may use the spare VMAs. False; true: errno.
+ * rights, may use the spare VMAs; what does not is refused (ENOMEM) while they are not there. False; true: errno.
  */
 bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot);
 
@@ -77,6 +77,12 @@ void page_array_clear(void *array, uint64_t npages, size_t size);
  */
 void view_break(struct view *view, uint64_t page, uint64_t n);
 void view_refused(struct view *view, uint64_t page, uint64_t n);
+
+/*
+ * view_forget_run - to go home in the middle of a VMA would cost two: let all pages around @page that are away be at home, and show nothing;
+ * they fault again. repoint held. False: their users cannot repeat an access, or the system refuses that, too.
+ */
+bool view_forget_run(struct view *view, uint64_t page);
 
 /*
  * view_count_foreign - note that a page has left home, or is back (@n 1 or -1). repoint held, or the view known to nobody.

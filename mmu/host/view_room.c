@@ -50,15 +50,21 @@ static bool map_once(struct view *view, uint64_t page, uint64_t n, fn_t fn, int 
 
 bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 {
-	bool failed = map_once(view, page, n, fn, prot);
+	bool may_fail = fn != view->home + page && prot != PROT_NONE, failed;
 	int rc;
 
-	if (!failed || errno != ENOMEM || (fn != view->home + page && prot != PROT_NONE))
+	/* The last VMAs are for those that go home. */
+	if (may_fail && !pool_keep_vmas(view->pool)) {
+		errno = ENOMEM;
+		return true;
+	}
+	failed = map_once(view, page, n, fn, prot);
+	if (!failed || errno != ENOMEM || may_fail)
 		return failed;
 	pool_lend_vmas(view->pool);
 	failed = map_once(view, page, n, fn, prot);
 	rc = errno;
-	pool_keep_vmas(view->pool);
+	(void)pool_keep_vmas(view->pool);
 	errno = rc;
 	return failed;
 }

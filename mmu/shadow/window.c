@@ -291,6 +291,7 @@ int window_create(struct window **out, struct pool *pool, const struct window_op
 		free(window);
 		return rc;
 	}
+	window->uffd.is_retried = true;
 	*out = window;
 	return 0;
 }
