@@ -194,6 +194,51 @@ static void device_change_pte(struct mmu_notifier *mn, hva_t addr, fn_t fn, bool
 	lock_release(&dev->lock);
 }
 
+/*
+ * A mirror has marks, as a table that hardware walks. Who walks the host finds none to set there, and an interval notifier is
+ * never asked. No holder is waited for: what the TLB loses, the mirror still has.
+ */
+static bool device_age(struct mmu_notifier *mn, hva_t start, hva_t end, bool flush)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t first, last;
+	bool young;
+
+	if (!dev->mirror || !device_pages(dev, start, end, &first, &last))
+		return false;
+	lock_acquire(&dev->lock);
+	young = device_mirror_make_old(dev, first, last);
+	/* What was not walked to is in no TLB since it was asked for with a flush. */
+	if (young && flush)
+		device_tlb_drop(dev, first, last);
+	lock_release(&dev->lock);
+	return young;
+}
+
+static bool device_clear_flush_young(struct mmu_notifier *mn, hva_t start, hva_t end)
+{
+	return device_age(mn, start, end, true);
+}
+
+static bool device_clear_young(struct mmu_notifier *mn, hva_t start, hva_t end)
+{
+	return device_age(mn, start, end, false);
+}
+
+static bool device_test_young(struct mmu_notifier *mn, hva_t addr)
+{
+	struct device *dev = mn_device(mn);
+	uint64_t first, last;
+	bool young;
+
+	if (!dev->mirror || !device_pages(dev, addr, addr + 1, &first, &last))
+		return false;
+	lock_acquire(&dev->lock);
+	young = device_mirror_is_young(dev, first, last);
+	lock_release(&dev->lock);
+	return young;
+}
+
 /* The mm dies, or the device detaches. Lookups under way are stale; later ones find no region. */
 static void device_mn_release(struct mmu_notifier *mn)
 {
@@ -207,12 +252,18 @@ static void device_mn_release(struct mmu_notifier *mn)
 
 static const struct mmu_notifier_ops start_end_ops = {
 	.release = device_mn_release,
+	.clear_flush_young = device_clear_flush_young,
+	.clear_young = device_clear_young,
+	.test_young = device_test_young,
 	.invalidate_range_start = device_range_start,
 	.invalidate_range_end = device_range_end,
 };
 
 static const struct mmu_notifier_ops follow_ops = {
 	.release = device_mn_release,
+	.clear_flush_young = device_clear_flush_young,
+	.clear_young = device_clear_young,
+	.test_young = device_test_young,
 	.change_pte = device_change_pte,
 	.invalidate_range_start = device_range_start,
 	.invalidate_range_end = device_range_end,

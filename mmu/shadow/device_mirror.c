@@ -48,8 +48,28 @@ void device_mirror_drop(struct device *dev, uint64_t start, uint64_t end)
 			continue;
 		mirror_unpin(dev, e);
 		e->fn = FN_NONE;
+		e->young = false;
 		dev->stats.unmapped++;
 	}
+}
+
+bool device_mirror_is_young(struct device *dev, uint64_t start, uint64_t end)
+{
+	bool young = false;
+
+	lock_assert_held(&dev->lock);
+	for (uint64_t page = start; page < end; page++)
+		young |= mirror_entry(dev, page)->young;
+	return young;
+}
+
+bool device_mirror_make_old(struct device *dev, uint64_t start, uint64_t end)
+{
+	bool young = device_mirror_is_young(dev, start, end);
+
+	for (uint64_t page = start; page < end; page++)
+		mirror_entry(dev, page)->young = false;
+	return young;
 }
 
 void device_mirror_install(struct device *dev, uint64_t page, const struct gup_page *found)
@@ -101,7 +121,7 @@ static bool is_large(struct device *dev, uint64_t page, uint64_t *block)
 
 bool device_mirror_walk(struct device *dev, uint64_t page, bool write)
 {
-	const struct device_entry *e;
+	struct device_entry *e;
 	uint64_t block;
 
 	lock_assert_held(&dev->lock);
@@ -110,6 +130,7 @@ bool device_mirror_walk(struct device *dev, uint64_t page, bool write)
 	e = mirror_entry(dev, page);
 	if (e->fn == FN_NONE || (write && !e->writable))
 		return false;
+	e->young = true;
 	if (is_large(dev, page, &block))
 		device_fill_large(dev, block, mirror_entry(dev, block)->fn, e->writable);
 	else

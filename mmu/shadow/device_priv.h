@@ -21,6 +21,7 @@ struct device_entry {
 	uint64_t page; /* address >> PAGE_SHIFT */
 	fn_t fn;
 	bool writable; /* a store may go by it without a walk: the right is there, and the mark that it was used */
+	bool young; /* of a mirror: A. A walk has found it since somebody asked */
 };
 
 /* 2M: page and fn are the first, multiples of 512. Pages that are set in hole are not translated any more. */
@@ -108,7 +109,8 @@ void device_host_detach(struct device *dev);
  * _walk - fill the TLB from it, as above. _install - let it have @page; the reference on @found goes into the mirror if
  * that pins, else back. _install_large - the @DEVICE_LARGE_PAGES from @block on, of which @first is the first; only if
  * the mirror does not pin. _repoint - let @page, which has just been dropped, reach @fn for loads.
- * _drop - let go of pages [start, end), and of the references.
+ * _drop - let go of pages [start, end), and of the references. _is_young - has a walk met any of them? _make_old - the
+ * same, and forget it; what is in the TLB is not walked to.
  */
 int device_mirror_init(struct device *dev);
 void device_mirror_fini(struct device *dev);
@@ -117,5 +119,7 @@ void device_mirror_install(struct device *dev, uint64_t page, const struct gup_p
 void device_mirror_install_large(struct device *dev, uint64_t block, const struct gup_page *first);
 void device_mirror_repoint(struct device *dev, uint64_t page, fn_t fn);
 void device_mirror_drop(struct device *dev, uint64_t start, uint64_t end);
+bool device_mirror_is_young(struct device *dev, uint64_t start, uint64_t end);
+bool device_mirror_make_old(struct device *dev, uint64_t start, uint64_t end);
 
 #endif
