@@ -227,7 +227,8 @@ AS_ROOT := tests/as-root
 # The name goes through the environment: neither make nor the shell may see words, quotes or dollars in it.
 run: export UMBRA_INPUT := $(value INPUT)
 run: $(UMBRA) $(GUEST)
-	@$(AS_ROOT) $(UMBRA) run configs/digest.dts --input "$$UMBRA_INPUT" --stats
+	@$(AS_ROOT) $(UMBRA) run configs/digest.dts --input "$$UMBRA_INPUT" --stats || \
+		{ status=$$?; [ $$status != 125 ] || echo 'What this host lacks: $(UMBRA) doctor' >&2; exit $$status; }
 
 bench: $(BENCH) $(GUEST)
 	@$(AS_ROOT) $(BENCH) $(or $(ARGS),all) --out $(B)/bench

@@ -60,7 +60,9 @@ static void print_table(FILE *out, const struct doctor_report *r)
 	if (missing)
 		fprintf(out,
 			"\nNo guest can run here: %zu missing. The library, its tests and all "
-			"software devices still work.\n",
+			"software devices still work:\n"
+			"make test, make race, make stress ARGS=--no-kvm in the source tree; with guests,\n"
+			"under an emulator, make check-qemu.\n",
 			missing);
 	else if (degraded)
 		fprintf(out, "\nGuests run here, with %zu degraded.\n", degraded);

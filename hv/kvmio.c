@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "hv/kvmio.h"
 
+#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -9,7 +10,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define KVMIO_MAX_CPUID 256
+#define KVMIO_MAX_CPUID	 256
+
+/* In ecx of leaves 0x80000001 and 1; <cpuid.h> has no names for them. */
+#define CPUID_SVM	 (1u << 2)
+#define CPUID_HYPERVISOR (1u << 31)
+#define CPUID_VMX	 (1u << 5)
 
 const struct kvmio_need kvmio_needs[] = {
 	{ KVM_CAP_USER_MEMORY, "KVM_CAP_USER_MEMORY",
@@ -31,6 +37,28 @@ static int kvmio(int fd, unsigned long request, unsigned long arg)
 	return ret < 0 ? -errno : ret;
 }
 
+const char *kvmio_advice(bool vmx, bool svm, bool hypervisor)
+{
+	if (vmx)
+		return "load its module: modprobe kvm_intel";
+	if (svm)
+		return "load its module: modprobe kvm_amd";
+	if (hypervisor)
+		return "this is a virtual machine: have its host allow nested virtualisation";
+	return "allow virtualisation in the firmware, then modprobe kvm_intel or kvm_amd";
+}
+
+static const char *processor_advice(void)
+{
+	unsigned eax, ebx, ecx, edx, basic = 0, extended = 0;
+
+	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx))
+		basic = ecx;
+	if (__get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx))
+		extended = ecx;
+	return kvmio_advice(basic & CPUID_VMX, extended & CPUID_SVM, basic & CPUID_HYPERVISOR);
+}
+
 static const char *open_advice(int err)
 {
 	switch (err) {
@@ -40,7 +68,7 @@ static const char *open_advice(int err)
 	case ENOENT:
 	case ENODEV:
 	case ENXIO:
-		return "load kvm_intel or kvm_amd, and allow virtualisation in the firmware";
+		return processor_advice();
 	case EMFILE:
 	case ENFILE:
 		return why_advice(-err) + 2; /* without "; " */

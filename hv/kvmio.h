@@ -9,6 +9,7 @@
 #define UMBRA_HV_KVMIO_H
 
 #include <linux/kvm.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -28,6 +29,9 @@ struct kvmio_need {
 
 /* Ends with an entry whose name is NULL. */
 extern const struct kvmio_need kvmio_needs[];
+
+/* kvmio_advice - how to come to a /dev/kvm on a processor with these features. */
+const char *kvmio_advice(bool vmx, bool svm, bool hypervisor);
 
 /*
  * Open /dev/kvm, check its API version and kvmio_needs[].

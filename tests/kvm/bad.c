@@ -330,7 +330,7 @@ UTEST(bad, runs_leave_nothing_behind, .init = setup, .fini = fini)
 		struct leak_snapshot before;
 
 		/* The first run of each may load what stays: libraries, arenas. */
-		for (int n = 0; n < 5; n++) {
+		for (int n = 0; n < (test_slowness() > 1 ? 3 : 5); n++) {
 			check_eq(run_here(run[i].config, run[i].set, &none), run[i].status);
 			if (n == 0)
 				leak_snapshot(&before);
@@ -347,7 +347,7 @@ UTEST(bad, no_kvm, .init = scratch_make, .fini = fini)
 {
 	umbra_inject("open:/dev/kvm:ENOENT");
 	check_last(umbra("run configs/hello.dts"), 125,
-		   "vm: kvm: /dev/kvm: No such file or directory: load kvm_intel or kvm_amd");
+		   "vm: kvm: /dev/kvm: No such file or directory: ");
 	umbra_inject("open:/dev/kvm:EACCES");
 	check_last(umbra("run configs/hello.dts"), 125,
 		   "/dev/kvm: Permission denied: run as root or join the group kvm");

@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "hv/kvmio.h"
 #include "mmu/host/uffd.h"
 #include "tests/test.h"
 
@@ -98,6 +99,16 @@ UTEST(doctor, agrees_with_the_library)
 	check_finding("uffd.continue-wp", continue_wp ? DOCTOR_OK : DOCTOR_DEGRADED,
 		      continue_wp ? "one step" : "second step");
 	check_finding("uffd.wp-unpopulated", DOCTOR_OK, unpopulated ? "can " : "cannot ");
+}
+
+/* What is wrong is told apart: a module, the firmware, or the host of a virtual machine. */
+UTEST(doctor, advice_without_kvm)
+{
+	check(strstr(kvmio_advice(true, false, false), "modprobe kvm_intel"));
+	check(strstr(kvmio_advice(true, false, true), "modprobe kvm_intel"));
+	check(strstr(kvmio_advice(false, true, true), "modprobe kvm_amd"));
+	check(strstr(kvmio_advice(false, false, true), "nested"));
+	check(strstr(kvmio_advice(false, false, false), "firmware"));
 }
 
 /* Every probe fits: none was dropped for want of room, and no two have one name. */
