@@ -136,6 +136,15 @@ static void *acts(void *arg)
 	return NULL;
 }
 
+/* A busy host may need longer than the time that was given. */
+static bool all_done(void)
+{
+	for (unsigned i = 0; i < 8; i++)
+		if (!atomic_load(&done[i]))
+			return false;
+	return true;
+}
+
 UTEST(host_churn, no_increment_is_lost, .init = up, .fini = down, .timeout = 120)
 {
 	pthread_t thread[DEVICES + 3];
@@ -147,7 +156,7 @@ UTEST(host_churn, no_increment_is_lost, .init = up, .fini = down, .timeout = 120
 	thread[n++] = rig_thread(host_adds, NULL);
 	thread[n++] = rig_thread(acts, (void *)12345);
 	thread[n++] = rig_thread(acts, (void *)54321);
-	while (rig_now() < end)
+	while (rig_now() < end || !all_done())
 		sched_yield();
 	atomic_store(&stop, true);
 	while (n)
@@ -160,6 +169,4 @@ UTEST(host_churn, no_increment_is_lost, .init = up, .fini = down, .timeout = 120
 		check_eq(hostmm_read(r.mm, rig_hva(&r, page_of(i)), &value, sizeof(value)), 0);
 		check_eq(value, atomic_load(&added[i]));
 	}
-	for (unsigned i = 0; i < 8; i++)
-		check(atomic_load(&done[i]), "%u never", i);
 }
