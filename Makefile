@@ -84,6 +84,9 @@ RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
 MUTANT_SRC := $(wildcard mmu/*/*.c) tests/stress/mutant.c
 MUTANT_OBJ := $(MUTANT_SRC:%.c=$(B)/mutants/%.o)
 
+# Tests without Criterion, for a slow machine: a process that is executed anew for each test costs a second there.
+PLAIN_OBJ := $(patsubst $(B)/%,$(B)/plain/%,$(TEST_OBJ) $(AID_OBJ))
+
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h
@@ -98,6 +101,7 @@ STRESS  := $(B)/umbra-stress
 MUTANTS := $(B)/umbra-stress-mutants
 SHIM  := $(if $(SHIM_OBJ),$(B)/tests/libinject.so)
 TESTS := $(TEST_OBJ:.o=)
+PLAIN := $(TESTS:$(B)/%=$(B)/plain/%)
 
 # ---- How it looks on the terminal ------------------------------------------------------------------------
 
@@ -131,6 +135,10 @@ $(MUTANT_OBJ): $(B)/mutants/%.o: %.c $(B)/.flags | deps
 	@mkdir -p $(@D); $(call say,MUTANT,$<)
 	$(Q)$(COMPILE) -DUMBRA_MUTANTS -MMD -MP -c -o $@ $<
 
+$(PLAIN_OBJ): $(B)/plain/%.o: %.c $(B)/.flags | deps
+	@mkdir -p $(@D); $(call say,PLAIN,$<)
+	$(Q)$(COMPILE) -DUMBRA_PLAIN_TESTS -MMD -MP -c -o $@ $<
+
 $(GUEST_OBJ): $(B)/.flags | deps
 $(B)/guest/%.o: guest/%.c
 	@mkdir -p $(@D); $(call say,GUEST,$<)
@@ -147,6 +155,7 @@ $(LIB): $(LIB_OBJ)
 $(B)/libhv.a: $(filter-out $(B)/hv/main.o,$(HV_OBJ))
 $(B)/tests/libfake.a: $(FAKE_OBJ)
 $(B)/tests/libaid.a: $(AID_OBJ)
+$(B)/plain/tests/libaid.a: $(filter $(B)/plain/tests/%.o,$(AID_OBJ:$(B)/%=$(B)/plain/%))
 $(B)/%.a:
 	@mkdir -p $(@D); $(call say,AR)
 	$(Q)rm -f $@ && $(AR) rcs $@ $^
@@ -156,11 +165,12 @@ $(BENCH): $(BENCH_OBJ) $(B)/libhv.a $(LIB)
 $(STRESS): $(STRESS_OBJ) $(B)/tests/libaid.a $(B)/libhv.a $(LIB)
 $(MUTANTS): $(filter-out %/mutant.o,$(STRESS_OBJ)) $(MUTANT_OBJ) $(B)/tests/libaid.a $(B)/libhv.a
 $(TESTS): %: %.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
+$(PLAIN): %: %.o $(B)/plain/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
 $(TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
 # A test may let calloc() fail (tests/unit/fake_calloc.h); the sanitizers keep theirs.
-$(TESTS): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
+$(TESTS) $(PLAIN): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
 $(BENCH): LDLIBS += -lm
-$(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS):
+$(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN):
 	@$(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
@@ -192,7 +202,7 @@ $(B)/.flags: FORCE
 	@mkdir -p $(@D); echo '$(subst ','\'',$(COMPILE) $(LDFLAGS) $(GUEST_FLAGS) $(value GUEST_REGS) $(GUEST_LINK))' >$@.new; \
 	cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
--include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(RACE_OBJ:.o=.d) $(MUTANT_OBJ:.o=.d)
+-include $(OBJ:.o=.d) $(GUEST_OBJ:.o=.d) $(RACE_OBJ:.o=.d) $(MUTANT_OBJ:.o=.d) $(PLAIN_OBJ:.o=.d)
 
 # ---- Packages: look first, call apt-get only for what is missing -----------------------------------------
 
@@ -279,7 +289,7 @@ check-stress: all $(TESTS) $(SHIM)
 	@$(AS_ROOT) tests/check-stress $(B)
 
 # Fetches an emulator and kernels into build/qemu/cache, as any user; SHORT=1 is a minute of it.
-check-qemu: all $(TESTS) $(SHIM)
+check-qemu: all $(PLAIN) $(SHIM)
 	@tests/check-qemu $(B)
 
 # ---- Lint ------------------------------------------------------------------------------------------------

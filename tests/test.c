@@ -2,6 +2,7 @@
 #include "tests/test.h"
 #include "tests/leak.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -10,7 +11,9 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EXIT_TIMED_OUT	 98
@@ -203,27 +206,87 @@ void test_register(struct utest *t)
 	all_tail = &t->next;
 }
 
+static const char *const words[] = { "ok", "FAILED: ", "skipped: " };
+
+static void finish(struct test_result *r, pid_t pid)
+{
+	int status;
+
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status)) {
+		r->outcome = TEST_FAILED;
+		snprintf(r->why, sizeof(r->why), "killed by signal %d", WTERMSIG(status));
+	} else if (WEXITSTATUS(status)) {
+		r->outcome = TEST_FAILED;
+		snprintf(r->why, sizeof(r->why), "%s %d",
+			 WEXITSTATUS(status) == EXIT_TIMED_OUT ? "timed out: exit" : "exit",
+			 WEXITSTATUS(status));
+	}
+}
+
+/*
+ * Each in a process of its own, as Criterion's; but forked and not executed anew, which is most of a test on a slow machine.
+ * The thread sanitizer's runtime lives through no fork() that is meant to go on.
+ */
+static struct test_result run_one(const struct utest *t, struct test_result *shared)
+{
+#ifdef UMBRA_SANITIZED
+	(void)shared;
+	return test_run(t);
+#else
+	pid_t pid;
+
+	*shared = (struct test_result){ .outcome = TEST_FAILED, .why = "no result" };
+	pid = fork();
+	if (pid < 0) {
+		snprintf(shared->why, sizeof(shared->why), "fork: %s", strerror(errno));
+		return *shared;
+	}
+	if (!pid) {
+		*shared = test_run(t);
+		fflush(NULL);
+		_exit(0);
+	}
+	finish(shared, pid);
+	return *shared;
+#endif
+}
+
+static double now_s(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /*
  * Run every test, or those whose "suite::name" contains an argument; Criterion's options are accepted and
- * ignored. The last line is the count.
+ * ignored, but for --verbose: a time on each line. The last line is the count.
  */
 int main(int argc, char **argv)
 {
-	static const char *const words[] = { "ok", "FAILED: ", "skipped: " };
+	struct test_result *shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+					  MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bool verbose = argc > 1 && !strcmp(argv[1], "--verbose");
 	unsigned count[3] = { 0 };
 
+	if (shared == MAP_FAILED)
+		return 1;
 	for (struct utest *t = all_tests; t; t = t->next) {
 		struct test_result r;
 		char name[256];
 		bool wanted = argc < 2 || argv[argc - 1][0] == '-';
+		double begin = now_s();
 
 		snprintf(name, sizeof(name), "%s::%s", t->suite, t->name);
 		for (int i = 1; i < argc; i++)
 			wanted |= strstr(name, argv[i]) != NULL;
 		if (!wanted)
 			continue;
-		r = test_run(t);
+		r = run_one(t, shared);
 		printf("%s: %s%s\n", name, words[r.outcome], r.why);
+		if (verbose && r.outcome == TEST_PASSED)
+			printf("[PASS] %s: (%.2fs)\n", name, now_s() - begin);
 		fflush(stdout);
 		count[r.outcome]++;
 	}

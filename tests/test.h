@@ -18,7 +18,7 @@
  *	}
  *
  * Tests run with the top of the source tree as working directory, each in a process of its own under
- * Criterion, in turn in one process when built with -DUMBRA_PLAIN_TESTS.
+ * Criterion; built with -DUMBRA_PLAIN_TESTS forked and not executed anew, or under TSan in turn in one process.
  */
 #ifndef UMBRA_TESTS_TEST_H
 #define UMBRA_TESTS_TEST_H
