@@ -9,7 +9,7 @@
 #include <sys/mman.h>
 
 #include "mmu/host/hostmm_actors.h"
-#include "tests/rig_fork.h"
+#include "tests/rig_share.h"
 #include "tests/test.h"
 
 #define PAGES 16
@@ -54,11 +54,6 @@ static void down(void)
 	rig_down(&r);
 }
 
-static void put(uint64_t page, uint64_t value)
-{
-	check_eq(hostmm_write(r.mm, rig_hva(&r, page), &value, sizeof(value)), 0);
-}
-
 static void watch(void)
 {
 	check_eq(ksm_register(ksm, r.mm, r.hva, rig_hva(&r, PAGES)), 0);
@@ -82,9 +77,9 @@ static struct ksm_stats stats(void)
 static void merged(uint64_t n)
 {
 	for (uint64_t page = 0; page < n; page++)
-		put(page, 7);
-	put(n, 100);
-	put(n + 1, 101);
+		rig_put(&r, page, 7);
+	rig_put(&r, n, 100);
+	rig_put(&r, n + 1, 101);
 	watch();
 	passes(2);
 }
@@ -117,7 +112,7 @@ UTEST(ksm, says_what_it_cannot_do, .init = up, .fini = down)
 UTEST(ksm, rate_counts_at_once, .init = up_slow, .fini = down)
 {
 	for (uint64_t page = 0; page < 4; page++)
-		put(page, 7);
+		rig_put(&r, page, 7);
 	watch();
 	check_eq(ksm_start(ksm), 0);
 	ksm_set_rate(ksm, 10 * PAGES, 0);
@@ -133,8 +128,8 @@ UTEST(ksm, merges_what_stands_still, .init = up, .fini = down)
 	struct ksm_stats s;
 
 	for (uint64_t page = 0; page < 4; page++)
-		put(page, 7);
-	put(4, 100);
+		rig_put(&r, page, 7);
+	rig_put(&r, 4, 100);
 	watch();
 	passes(1);
 	check_eq(stats().merged, 0); /* only looked at */
@@ -154,7 +149,7 @@ UTEST(ksm, merges_what_stands_still, .init = up, .fini = down)
 	passes(1);
 	check_eq(stats().merged, 3);
 	check_eq(stats().pages_sharing, 3);
-	put(5, 7); /* joins what is stable */
+	rig_put(&r, 5, 7); /* joins what is stable */
 	passes(2);
 	check_eq(stats().pages_sharing, 4);
 	check_eq(pool_used(r.pool), 2);
@@ -166,7 +161,7 @@ UTEST(ksm, merges_what_stands_still, .init = up, .fini = down)
 UTEST(ksm, goes_on_where_it_ended, .init = up, .fini = down)
 {
 	for (uint64_t page = 0; page < PAGES; page++)
-		put(page, 7);
+		rig_put(&r, page, 7);
 	watch();
 	check_eq(ksm_scan(ksm, 5), 5);
 	check_eq(stats().full_scans, 0);
@@ -186,15 +181,15 @@ UTEST(ksm, goes_on_where_it_ended, .init = up, .fini = down)
 UTEST(ksm, passes_over_what_changes, .init = up, .fini = down)
 {
 	for (uint64_t page = 0; page < 3; page++)
-		put(page, 7);
+		rig_put(&r, page, 7);
 	watch();
 	for (uint64_t value = 8; value < 12; value++) {
 		passes(1);
-		put(2, value);
+		rig_put(&r, 2, value);
 	}
 	check_eq(stats().pages_volatile, 1);
 	check_eq(stats().pages_sharing, 1);
-	put(2, 7);
+	rig_put(&r, 2, 7);
 	passes(2);
 	check_eq(stats().pages_sharing, 2);
 	check_eq(stats().pages_volatile, 0);
@@ -203,7 +198,7 @@ UTEST(ksm, passes_over_what_changes, .init = up, .fini = down)
 UTEST(ksm, zeros_share_frames_of_zeros, .init = up_zero, .fini = down)
 {
 	for (uint64_t page = 0; page < 6; page++)
-		put(page, 0);
+		rig_put(&r, page, 0);
 	watch();
 	passes(2);
 	check_eq(stats().ksm_zero_pages, 6);
@@ -221,25 +216,12 @@ UTEST(ksm, zeros_share_frames_of_zeros, .init = up_zero, .fini = down)
 	rig_check(&r);
 }
 
-static void store_reaches_one(int how)
+static void store_reaches_one(enum rig_store by)
 {
 	merged(4);
 	for (uint64_t page = 0; page < 4; page++)
 		check_eq(rig_load(rig_word(r.guest, page, 0)), 7); /* mapped, read-only */
-	for (uint64_t stored = 0; stored < 4; stored++) {
-		if (how == 0)
-			put(stored, 100 + stored);
-		else if (how == 1)
-			rig_store(rig_word(r.host, stored, 0), 100 + stored);
-		else
-			rig_guest_store(&r, rig_word(r.guest, stored, 0), 100 + stored);
-		for (uint64_t page = 0; page < 4; page++) {
-			check_eq(rig_peek(&r, page), page <= stored ? 100 + page : 7);
-			check_eq(rig_load(rig_word(r.guest, page, 0)),
-				 page <= stored ? 100 + page : 7);
-		}
-		rig_check(&r);
-	}
+	rig_store_reaches_one(&r, by);
 	/* The service had the last map of what they shared. */
 	check_eq(stats().pages_shared, 0);
 	passes(1);
@@ -249,17 +231,17 @@ static void store_reaches_one(int how)
 
 UTEST(ksm, a_copied_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(0);
+	store_reaches_one(RIG_COPIES);
 }
 
 UTEST(ksm, a_host_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(1);
+	store_reaches_one(RIG_HOST_STORES);
 }
 
 UTEST(ksm, a_guest_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(2);
+	store_reaches_one(RIG_GUEST_STORES);
 }
 
 /* M29: what change_pte makes is as write-protected as what it replaces. */
@@ -283,7 +265,7 @@ UTEST(ksm, young_pages_stay_write_protected, .init = up, .fini = down)
 UTEST(ksm, frames_are_shared_by_so_many_at_most, .init = up_few, .fini = down)
 {
 	for (uint64_t page = 0; page < 6; page++)
-		put(page, 7);
+		rig_put(&r, page, 7);
 	watch();
 	passes(3);
 	check_eq(stats().pages_shared, 3);
@@ -310,7 +292,7 @@ UTEST(ksm, unmergeable_pages_are_alone, .init = up, .fini = down)
 	check_eq(copies, 3); /* the last has the frame */
 	check_eq(stats().pages_shared, 0);
 	check_eq(ksm_scan(ksm, 100), 0);
-	put(0, 8);
+	rig_put(&r, 0, 8);
 	hostmm_get_actor_stats(r.mm, &actors);
 	check_eq(actors.cow_copies, copies);
 	rig_check_all_home(&r);
@@ -322,10 +304,10 @@ UTEST(ksm, what_is_shared_outlives_the_service, .init = up, .fini = down)
 	ksm_destroy(ksm);
 	check_eq(pool_used(r.pool), 3);
 	check_eq(rig_maps(&r, 0), 4);
-	put(1, 8);
+	rig_put(&r, 1, 8);
 	check_eq(rig_peek(&r, 0), 7);
 	check_eq(ksm_create(&ksm, r.pool, &(struct ksm_opts){ 0 }), 0);
-	put(1, 7);
+	rig_put(&r, 1, 7);
 	watch();
 	passes(2);
 	check_eq(pool_used(r.pool), 3);

@@ -5,15 +5,13 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/ksm.h"
 #include "mmu/host/view.h"
-#include "tests/rig_fork.h"
+#include "tests/rig_share.h"
 #include "tests/test.h"
 
-#define PAGES  16
-#define OWNERS 6
+#define PAGES 16
 
 static struct rig r;
 static struct ksm *ksm;
-static atomic_bool stop;
 
 static void up(void)
 {
@@ -34,38 +32,6 @@ static void down(void)
 		return;
 	ksm_destroy(ksm);
 	rig_down(&r);
-}
-
-static void put(uint64_t page, uint64_t value)
-{
-	check_eq(hostmm_write(r.mm, rig_hva(&r, page), &value, sizeof(value)), 0);
-}
-
-/* Owns a page: nobody else stores to it, so what it loads is what it has stored. Few values: equal pages are common. */
-struct owner {
-	uint64_t page, seed, stores;
-	bool host;
-};
-
-static void *own_page(void *arg)
-{
-	struct owner *o = arg;
-	_Atomic uint64_t *word = rig_word(o->host ? r.host : r.guest, o->page, 0);
-
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		uint64_t value = rig_random(&o->seed) % 3;
-
-		if (o->host)
-			rig_store(word, value);
-		else
-			rig_guest_store(&r, word, value);
-		o->stores++;
-		for (int i = 0; i < 2000; i++)
-			if (rig_load(word) != value)
-				test_fail(__FILE__, __LINE__, "own value",
-					  " page %lu after %lu stores", o->page, o->stores);
-	}
-	return NULL;
 }
 
 /* What a step of the churn does beside scanner and owners; none of it changes contents. */
@@ -99,19 +65,13 @@ static void disturb(uint64_t n)
 
 UTEST(ksm_churn, never_changes_what_an_owner_sees, .init = up, .fini = down)
 {
-	struct owner o[OWNERS];
 	struct ksm_stats stats;
-	pthread_t t[OWNERS];
 	uint64_t n = 0;
 	double until;
 
 	for (uint64_t page = 0; page < PAGES; page++)
-		put(page, page % 3);
-	atomic_store(&stop, false);
-	for (uint64_t i = 0; i < OWNERS; i++) {
-		o[i] = (struct owner){ .page = i, .seed = 99 + i, .host = i % 3 == 2 };
-		t[i] = rig_thread(own_page, &o[i]);
-	}
+		rig_put(&r, page, page % 3);
+	owners_start(&r, 2000);
 	check_eq(ksm_start(ksm), 0);
 	for (until = rig_now() + rig_seconds(0.8); rig_now() < until || n < 12;) {
 		disturb(n++);
@@ -119,9 +79,7 @@ UTEST(ksm_churn, never_changes_what_an_owner_sees, .init = up, .fini = down)
 		ksm_pass(ksm);
 		ksm_pass(ksm);
 	}
-	atomic_store(&stop, true);
-	for (uint64_t i = 0; i < OWNERS; i++)
-		rig_join(t[i]);
+	owners_stop();
 	ksm_stop(ksm);
 	ksm_get_stats(ksm, &stats);
 	check(stats.merged > 0);
@@ -146,7 +104,7 @@ static void few_vmas(char *view)
 
 	view_limit_foreign(2);
 	for (uint64_t page = 0; page < PAGES; page++)
-		put(page, 7 + page % 2);
+		rig_put(&r, page, 7 + page % 2);
 	for (int pass = 0; pass < 2; pass++)
 		ksm_pass(ksm);
 	for (uint64_t page = 0; page < PAGES; page++)

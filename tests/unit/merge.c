@@ -5,13 +5,12 @@
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/shadow/ept.h"
-#include "tests/rig_fork.h"
+#include "tests/rig_share.h"
 #include "tests/test.h"
 
 #define PAGES 16
 
 static struct rig r;
-static atomic_bool stop;
 
 static void up(void)
 {
@@ -32,15 +31,10 @@ static int merge(uint64_t a, uint64_t b)
 	return hostmm_merge(r.mm, rig_hva(&r, a), r.mm, rig_hva(&r, b));
 }
 
-static void put(uint64_t page, uint64_t value)
-{
-	check_eq(hostmm_write(r.mm, rig_hva(&r, page), &value, sizeof(value)), 0);
-}
-
 UTEST(merge, says_what_it_cannot_do, .init = up, .fini = down)
 {
-	put(1, 1);
-	put(2, 2);
+	rig_put(&r, 1, 1);
+	rig_put(&r, 2, 2);
 	check_eq(merge(1, 1), -EINVAL);
 	check_eq(hostmm_merge(r.mm, r.hva + 8, r.mm, r.hva), -EINVAL);
 	check_eq(hostmm_merge(r.mm, 4096, r.mm, r.hva), -EFAULT);
@@ -63,9 +57,9 @@ UTEST(merge, gives_a_frame_back, .init = up, .fini = down)
 {
 	fn_t fn;
 
-	put(1, 7);
-	put(2, 7);
-	put(3, 7);
+	rig_put(&r, 1, 7);
+	rig_put(&r, 2, 7);
+	rig_put(&r, 3, 7);
 	fn = rig_frame(&r, 1);
 	check_eq(merge(1, 2), 0);
 	check_eq(merge(1, 2), 0);
@@ -83,48 +77,35 @@ UTEST(merge, gives_a_frame_back, .init = up, .fini = down)
 	rig_check(&r);
 }
 
-static void store_reaches_one(int how)
+static void store_reaches_one(enum rig_store by)
 {
 	for (uint64_t page = 0; page < 4; page++)
-		put(page, 7);
+		rig_put(&r, page, 7);
 	for (uint64_t page = 1; page < 4; page++)
 		check_eq(merge(0, page), 0);
-	for (uint64_t stored = 0; stored < 4; stored++) {
-		if (how == 0)
-			put(stored, 100 + stored);
-		else if (how == 1)
-			rig_store(rig_word(r.host, stored, 0), 100 + stored);
-		else
-			rig_guest_store(&r, rig_word(r.guest, stored, 0), 100 + stored);
-		for (uint64_t page = 0; page < 4; page++) {
-			check_eq(rig_peek(&r, page), page <= stored ? 100 + page : 7);
-			check_eq(rig_load(rig_word(r.guest, page, 0)),
-				 page <= stored ? 100 + page : 7);
-		}
-		rig_check(&r);
-	}
+	rig_store_reaches_one(&r, by);
 	rig_check_all_home(&r);
 }
 
 UTEST(merge, a_copied_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(0);
+	store_reaches_one(RIG_COPIES);
 }
 
 UTEST(merge, a_host_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(1);
+	store_reaches_one(RIG_HOST_STORES);
 }
 
 UTEST(merge, a_guest_store_reaches_one_page, .init = up, .fini = down)
 {
-	store_reaches_one(2);
+	store_reaches_one(RIG_GUEST_STORES);
 }
 
 UTEST(merge, is_undone_on_request, .init = up, .fini = down)
 {
-	put(1, 7);
-	put(2, 7);
+	rig_put(&r, 1, 7);
+	rig_put(&r, 2, 7);
 	check_eq(merge(1, 2), 0);
 	check_eq(hostmm_unmerge(r.mm, rig_hva(&r, 2)), 0);
 	check(rig_frame(&r, 1) != rig_frame(&r, 2));
@@ -138,10 +119,10 @@ UTEST(merge, joins_two_address_spaces, .init = up, .fini = down)
 	struct rig child;
 	uint64_t value = 9;
 
-	put(1, 7);
+	rig_put(&r, 1, 7);
 	rig_fork(&child, &r);
 	check_eq(hostmm_merge(r.mm, rig_hva(&r, 1), child.mm, rig_hva(&child, 1)), 0);
-	put(1, 9);
+	rig_put(&r, 1, 9);
 	check_eq(hostmm_merge(r.mm, rig_hva(&r, 1), child.mm, rig_hva(&child, 1)), -EAGAIN);
 	check_eq(hostmm_write(child.mm, rig_hva(&child, 1), &value, sizeof(value)), 0);
 	check_eq(hostmm_merge(child.mm, rig_hva(&child, 1), r.mm, rig_hva(&r, 1)), 0);
@@ -255,47 +236,14 @@ UTEST(merge, only_a_leaf_is_repointed, .init = NULL)
 
 /* ---- Under guests that never stop ---- */
 
-/* Owns a page: nobody else stores to it, so what it loads is what it has stored. Few values: equal pages are common. */
-struct owner {
-	uint64_t page, seed, stores;
-	bool host;
-};
-
-static void *own_page(void *arg)
-{
-	struct owner *o = arg;
-	_Atomic uint64_t *word = rig_word(o->host ? r.host : r.guest, o->page, 0);
-
-	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
-		uint64_t value = rig_random(&o->seed) % 3;
-
-		if (o->host)
-			rig_store(word, value);
-		else
-			rig_guest_store(&r, word, value);
-		o->stores++;
-		for (int i = 0; i < 200; i++)
-			if (rig_load(word) != value)
-				test_fail(__FILE__, __LINE__, "own value",
-					  " page %lu after %lu stores", o->page, o->stores);
-	}
-	return NULL;
-}
-
 UTEST(merge, never_changes_what_an_owner_sees, .init = up, .fini = down)
 {
-	struct owner o[6];
 	uint64_t seed = 4711, merged = 0;
-	pthread_t t[6];
 	double until;
 
 	for (uint64_t page = 0; page < PAGES; page++)
-		put(page, page % 3);
-	atomic_store(&stop, false);
-	for (uint64_t i = 0; i < 6; i++) {
-		o[i] = (struct owner){ .page = i, .seed = 99 + i, .host = i % 3 == 2 };
-		t[i] = rig_thread(own_page, &o[i]);
-	}
+		rig_put(&r, page, page % 3);
+	owners_start(&r, 200);
 	for (until = rig_now() + rig_seconds(0.8); rig_now() < until;) {
 		uint64_t a = rig_random(&seed) % PAGES, b = rig_random(&seed) % PAGES;
 		int rc = a == b ? -EAGAIN : merge(a, b);
@@ -309,11 +257,9 @@ UTEST(merge, never_changes_what_an_owner_sees, .init = up, .fini = down)
 						HOSTMM_MIGRATE_HOME),
 				 0);
 	}
-	atomic_store(&stop, true);
-	for (uint64_t i = 0; i < 6; i++)
-		rig_join(t[i]);
+	owners_stop();
 	check(merged > 0);
-	for (uint64_t page = 6; page < PAGES; page++)
+	for (uint64_t page = OWNERS; page < PAGES; page++)
 		check_eq(rig_peek(&r, page), page % 3);
 	rig_check(&r);
 	check_eq(r.window_fatal, 0);
