@@ -21,14 +21,14 @@ static struct {
 static unsigned long max_map_count(void)
 {
 	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
-	unsigned long n = 0;
+	char text[24] = "";
 
-	if (f) {
-		if (fscanf(f, "%lu", &n) != 1)
-			n = 0;
-		fclose(f);
-	}
-	return n;
+	if (!f)
+		return 0;
+	if (!fgets(text, sizeof(text), f))
+		text[0] = 0;
+	fclose(f);
+	return strtoul(text, NULL, 10);
 }
 
 static bool set(size_t page, int prot)
@@ -50,7 +50,7 @@ void vmas_use_up(unsigned left)
 {
 	unsigned long most = max_map_count();
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#ifdef UMBRA_SANITIZED
 	test_skip("the sanitizer needs mappings of its own");
 #endif
 	skip_if(!most || most > VMAS_MOST, "vm.max_map_count is %lu", most);
