@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -212,6 +213,18 @@ static unsigned count_players(const struct stress_opts *o)
 	return n;
 }
 
+/* Half of the pages: a file that is full is met, too. In memory, as no directory is sure to be there. */
+static int create_swap(struct world *w)
+{
+	int fd = memfd_create("umbra-stress", MFD_CLOEXEC), rc;
+
+	if (fd < 0)
+		return -errno;
+	rc = pool_swapon(w->pool, fd, w->pages / 2);
+	close(fd);
+	return rc;
+}
+
 static int build(struct world *w)
 {
 	pthread_rwlockattr_t writers_first;
@@ -233,9 +246,8 @@ static int build(struct world *w)
 	}
 	rc = w->o->no_kvm || !w->o->vcpus ? create_memory(w) : vcpus_create(w);
 	w->players = 0;
-	/* Half of the pages: a file that is full is met, too. */
 	if (!rc && w->scenario->swap)
-		rc = pool_swapon(w->pool, -1, w->pages / 2);
+		rc = create_swap(w);
 	if (!rc && w->scenario->side)
 		rc = side_create(w);
 	if (!rc && w->scenario->service)
