@@ -75,7 +75,7 @@ SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(STRESS_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
 # The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
-RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/uffd.c mmu/host/fault_threads.c mmu/host/trap.c mmu/shadow/window.c mmu/shadow/window_check.c,\
+RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/fault_threads.c mmu/host/trap.c mmu/shadow/window.c mmu/shadow/window_check.c,\
 	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
 RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
 RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
@@ -177,7 +177,7 @@ $(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN):
 # Its heap gives an allocation the same address in every run, and never gives it twice.
 $(RACE): $(RACE_OBJ)
 	@$(call say,LD)
-	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap fsopen,-Wl,--wrap=$f) -o $@ $^
+	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap fsopen munmap mprotect madvise close ioctl syscall sched_yield,-Wl,--wrap=$f) -o $@ $^
 
 # Preloaded into programs of any profile, so it must not need a sanitizer's runtime itself.
 $(SHIM_OBJ): OPT := -O2

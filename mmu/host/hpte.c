@@ -120,7 +120,13 @@ static void flush_hidden(struct region *r, struct hidden hidden)
 
 void hpte_hide(struct region *r, uint64_t page, uint64_t end)
 {
-	flush_hidden(r, hide_entries(r, page, end));
+	struct hidden hidden = hide_entries(r, page, end);
+
+	if (mutant(211))
+		lock_release(&region_chunk(r, page)->lock);
+	flush_hidden(r, hidden);
+	if (mutant(211))
+		lock_acquire(&region_chunk(r, page)->lock);
 }
 
 uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end)
@@ -188,7 +194,7 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 {
 	struct hidden hidden = hide_entries(r, page, end);
 
-	if (!mutant(211))
+	if (!mutant(241))
 		flush_hidden(r, hidden);
 	for (uint64_t i = page; i < end; i++)
 		if (hpte_has_frame(hpte_read(r, i)))
@@ -197,7 +203,7 @@ void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 		put_taken(r, page, end);
 	hpte_tell_tlbs(r, page, end);
 	put_taken(r, page, end);
-	if (mutant(211))
+	if (mutant(241))
 		flush_hidden(r, hidden);
 }
 

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "mmu/base/addr.h"
+#include "mmu/base/mutant.h"
 
 /* How often to retry a call that says EAGAIN: each time another system call on the layout must have been under way. */
 #define EAGAIN_TRIES 1000
@@ -164,17 +165,21 @@ int uffd_register(struct uffd *u, void *addr, size_t len)
 
 int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp)
 {
+	struct uffdio_continue c = {
+		.mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (wp ? UFFDIO_CONTINUE_MODE_WP : 0),
+	};
 	size_t done = 0;
 
 	for (int tries = 0; done < len;) {
-		struct uffdio_continue c = {
-			.range = range_of((char *)addr + done, len - done),
-			.mode = UFFDIO_CONTINUE_MODE_DONTWAKE | (wp ? UFFDIO_CONTINUE_MODE_WP : 0),
-		};
-
+		c.range = range_of((char *)addr + done, len - done);
+		if (!mutant(28))
+			c.mapped = 0;
 		if (!ioctl(u->fd, UFFDIO_CONTINUE, &c))
 			return (int64_t)len;
-		/* Partial progress comes as EAGAIN with a count; without progress the field holds -errno. */
+		/*
+		 * Partial progress comes as EAGAIN with a count; without progress the field holds -errno, or before Linux 6.16
+		 * (95567729173e) what it had before.
+		 */
 		if (errno == EAGAIN && c.mapped > 0) {
 			done += (size_t)c.mapped;
 			tries = 0;

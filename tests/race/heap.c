@@ -8,6 +8,7 @@
 
 #include "mmu/base/bug.h"
 #include "tests/race/explore.h"
+#include "tests/race/vm.h"
 
 #define ARENAS	   (EXPLORE_THREADS + 1)
 #define ARENA_SIZE (64ul << 20)
@@ -20,10 +21,18 @@ struct block {
 	size_t state;
 };
 
-/* Where mappings of a run go, so that addresses in timelines and in choices of the library are always the same. */
-#define MAPS_BASE  ((char *)0x100000000000ul)
-#define MAPS_SIZE  (1ul << 40)
 #define MAPS_ALIGN (2ul << 20)
+
+void *__real_calloc(size_t n, size_t size);
+void __real_free(void *p);
+void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+int __real_munmap(void *addr, size_t len);
+void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
+int __wrap_munmap(void *addr, size_t len);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void __wrap_free(void *p);
 
 static size_t used[ARENAS];
 static size_t maps_used;
@@ -33,9 +42,9 @@ static bool mapped;
 
 static void map_arenas(void)
 {
-	bug_on(mmap(ARENA_BASE, ARENAS * ARENA_SIZE, PROT_READ | PROT_WRITE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
-		    0) != (void *)ARENA_BASE);
+	bug_on(__real_mmap(ARENA_BASE, ARENAS * ARENA_SIZE, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+			   0) != (void *)ARENA_BASE);
 	mapped = true;
 }
 
@@ -54,8 +63,9 @@ void heap_reset(bool abandoned)
 	live = 0;
 	current = 0;
 	if (maps_used)
-		bug_on(munmap(MAPS_BASE, maps_used));
+		bug_on(__real_munmap(HEAP_MAPS_BASE, maps_used));
 	maps_used = 0;
+	vm_reset();
 }
 
 void heap_use(unsigned arena)
@@ -97,15 +107,6 @@ bool heap_is_freed(const void *p)
 	}
 	return false;
 }
-
-void *__real_calloc(size_t n, size_t size);
-void __real_free(void *p);
-void *__real_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset);
-void *__wrap_aligned_alloc(size_t align, size_t size);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void __wrap_free(void *p);
 
 /* A filler block before the aligned one keeps the arena walkable. */
 void *__wrap_aligned_alloc(size_t align, size_t size)
@@ -167,12 +168,24 @@ void __wrap_free(void *p)
 
 void *__wrap_mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 {
-	if (addr)
-		return __real_mmap(addr, len, prot, flags, fd, offset);
-	bug_on(len > MAPS_SIZE - maps_used);
-	addr = MAPS_BASE + maps_used;
-	maps_used += (len + MAPS_ALIGN - 1) & ~(MAPS_ALIGN - 1);
-	return __real_mmap(addr, len, prot, flags | MAP_FIXED, fd, offset);
+	if (!addr) {
+		bug_on(len > HEAP_MAPS_SIZE - maps_used);
+		addr = HEAP_MAPS_BASE + maps_used;
+		maps_used += (len + MAPS_ALIGN - 1) & ~(MAPS_ALIGN - 1);
+	}
+	addr = __real_mmap(addr, len, prot, flags | MAP_FIXED, fd, offset);
+	if (addr != MAP_FAILED)
+		vm_mapped(addr, len, prot, fd, offset);
+	return addr;
+}
+
+int __wrap_munmap(void *addr, size_t len)
+{
+	int rc = __real_munmap(addr, len);
+
+	if (!rc)
+		vm_unmapped(addr, len);
+	return rc;
 }
 
 void *heap_outside(size_t n, size_t size)

@@ -10,6 +10,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* Where mappings of a run go, so that addresses in timelines and in choices of the library are always the same. */
+#define HEAP_MAPS_BASE ((char *)0x100000000000ul)
+#define HEAP_MAPS_SIZE (1ul << 40)
+
 /* heap_reset - forget all allocations; their count must have come back to zero unless @abandoned. */
 void heap_reset(bool abandoned);
 /* heap_use - allocations come from arena @arena (0: setup and finish; 1 + n: thread n) from now on. */

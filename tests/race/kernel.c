@@ -1,62 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * What stands for the kernel under the explorer: a userfaultfd that watches nothing, since accesses are made by the
- * scenario's threads through the library; no fault threads; and the trace, which becomes lines of the timeline.
+ * What the explorer has in place of parts of the library: no fault threads, since who faults in a view resolves that
+ * himself (vm.h); the trace, which becomes lines of the timeline; and the switch that is on.
  */
-#include <errno.h>
 #include <stdio.h>
 
 #include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/fault_threads.h"
-#include "mmu/host/trap.h"
 #include "tests/race/explore.h"
-
-int uffd_open(struct uffd *u)
-{
-	*u = (struct uffd){ .fd = -1, .features = UFFD_FEATURES_NEEDED, .has_continue_wp = true };
-	return 0;
-}
-
-int uffd_open_sigbus(struct uffd *u)
-{
-	return uffd_open(u);
-}
-
-void uffd_close(struct uffd *u)
-{
-	(void)u;
-}
-
-int uffd_register(struct uffd *u, void *addr, size_t len)
-{
-	(void)u, (void)addr, (void)len;
-	return 0;
-}
-
-int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp)
-{
-	(void)u, (void)addr, (void)wp;
-	return (int64_t)len;
-}
-
-int uffd_writeprotect(struct uffd *u, void *addr, size_t len, bool on)
-{
-	(void)u, (void)addr, (void)len, (void)on;
-	return 0;
-}
-
-int uffd_wake(struct uffd *u, void *addr, size_t len)
-{
-	(void)u, (void)addr, (void)len;
-	return 0;
-}
-
-int uffd_poison(struct uffd *u, void *addr, size_t len)
-{
-	(void)u, (void)addr, (void)len;
-	return 0;
-}
 
 int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx)
@@ -69,17 +21,6 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 void fault_threads_stop(struct fault_threads *ft)
 {
 	(void)ft;
-}
-
-int trap_add(struct trap *t)
-{
-	(void)t;
-	return 0;
-}
-
-void trap_remove(struct trap *t)
-{
-	(void)t;
 }
 
 const struct trace_event_info trace_event_info[TRACE_EVENT_COUNT] = {

@@ -4,6 +4,8 @@
 #include <string.h>
 
 #include "mmu/host/hostmm_actors.h"
+#include "mmu/host/pool_priv.h"
+#include "tests/race/vm.h"
 
 /* Twice the region, and room for frames that two forks of it take. */
 #define FRAMES_PER_PAGE 8
@@ -20,7 +22,8 @@ static void must(int rc, const char *what)
 void world_setup(uint64_t pages, const char *profile, const char *profile2)
 {
 	const char *const name[WORLD_DEVICES] = { profile, profile2 };
-	struct hostmm_opts opts = { .fault_threads = 1 };
+	/* The source of which the explorer knows all: a thread that faults resolves that itself (vm.h). */
+	struct hostmm_opts opts = { .fault_threads = 1, .source = HOSTMM_SOURCE_SIGBUS };
 
 	memset(&world, 0, sizeof(world));
 	for (unsigned page = 0; page < WORLD_VERSIONS; page++)
@@ -118,6 +121,39 @@ uint64_t host_load(const char *who, uint64_t page)
 void host_store(const char *who, uint64_t page, uint64_t value)
 {
 	must(hostmm_write(world.mm, world_page(page), &value, sizeof(value)), "host store");
+	explore_say("%s writes %llu to page %llu", who, (unsigned long long)value,
+		    (unsigned long long)page);
+}
+
+/* An access of a host thread, which follows at once. It concerns whoever changes the entry, and who has the frame. */
+static _Atomic uint64_t *through_view(uint64_t page, bool write)
+{
+	void *addr = (void *)(uintptr_t)world_page(page);
+
+	for (;;) {
+		uint64_t fn = vm_frame(addr);
+
+		explore_point(EXPLORE_LOAD, vm_entry(addr), &world.pool->frames[fn], "the view",
+			      "host thread");
+		if (vm_frame(addr) != fn)
+			continue;
+		if (vm_access(addr, write))
+			return addr;
+		must(vm_fault(addr, write), "fault in the host view");
+	}
+}
+
+uint64_t view_load(const char *who, uint64_t page)
+{
+	uint64_t value = atomic_load(through_view(page, false));
+
+	say_read(who, page, value);
+	return value;
+}
+
+void view_store(const char *who, uint64_t page, uint64_t value)
+{
+	atomic_store(through_view(page, true), value);
 	explore_say("%s writes %llu to page %llu", who, (unsigned long long)value,
 		    (unsigned long long)page);
 }

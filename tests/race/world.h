@@ -51,6 +51,9 @@ static inline hva_t world_page(uint64_t page)
  */
 uint64_t host_load(const char *who, uint64_t page);
 void host_store(const char *who, uint64_t page, uint64_t value);
+/* The same by an instruction of a host thread, which goes through the host view: by the entry that this has, or a fault. */
+uint64_t view_load(const char *who, uint64_t page);
+void view_store(const char *who, uint64_t page, uint64_t value);
 uint64_t device_load(unsigned d, const char *who, uint64_t page);
 void device_store(unsigned d, const char *who, uint64_t page, uint64_t value);
 

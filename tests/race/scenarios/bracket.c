@@ -153,15 +153,27 @@ static int watch_start(struct mmu_notifier *mn, const struct mmu_notifier_range 
 static const struct mmu_notifier_ops watch_ops = { .invalidate_range_start = watch_start };
 static struct mmu_notifier watch;
 
+static bool is_view(void)
+{
+	return race_variant_is("view") || race_variant_is("M24-view");
+}
+
 static void a19_setup(void *ctx)
 {
 	struct gup_page page;
 
 	(void)ctx;
-	world_setup(1, race_variant_is("M24") || race_variant_is("tlb") ? "ats-4k" : "hmm", NULL);
+	world_setup(1,
+		    is_view()					       ? NULL
+		    : race_variant_is("M24") || race_variant_is("tlb") ? "ats-4k"
+								       : "hmm",
+		    NULL);
 	if (race_variant_is("changed-first"))
 		linter_off();
-	device_store(0, "device", 0, 5);
+	if (is_view())
+		view_store("host thread", 0, 5);
+	else
+		device_store(0, "device", 0, 5);
 	hostmm_peek(world.mm, world_page(0), &page);
 	watched = page.fn;
 	if (!race_variant_is("changed-first")) {
@@ -177,13 +189,13 @@ static void a19_host(void *ctx)
 	explore_say("CPU has discarded page 0, its frame is free");
 }
 
-static void a19_device(void *ctx)
+static void a19_reader(void *ctx)
 {
-	uint64_t value = device_load(0, "device", 0);
+	uint64_t value = is_view() ? view_load("host thread", 0) : device_load(0, "device", 0);
 
 	(void)ctx;
 	if (value && value != 5)
-		explore_fail("the device reads %#llx: the frame is free, and no longer the page",
+		explore_fail("%#llx is read: the frame is free, and no longer the page",
 			     SHOWN(value));
 }
 
@@ -191,22 +203,27 @@ static void a19_finish(void *ctx)
 {
 	if (!race_variant_is("changed-first"))
 		mmu_notifier_unregister(&watch);
-	finish_coherent(ctx);
+	if (is_view())
+		world_finish();
+	else
+		finish_coherent(ctx);
 }
 
 const struct race_scenario a19_page_lifetime = {
 	.name = "a19-page-lifetime",
 	.rows = "A19 A20 M24 M25",
 	.title = "A page cannot be freed before its readers have let go",
-	.question = "When may the primary drop its reference on the page: before it tells the device, or after? And "
+	.question = "When may the primary drop its reference on the page: before it tells others, or after? And "
 		    "does a look-up need a reference of its own?",
-	.lesson = "For a moment the frame belongs to nobody, and the device still reads it (here it finds the "
+	.lesson = "For a moment the frame belongs to nobody, and it is still read (here the reader finds the "
 		  "pattern of free frames).",
 	.variant = {
 		{ "safe", RACE_PASS, 0, "start, clear, free, end; a look-up holds a reference (hmm)." },
 		{ "tlb", RACE_PASS, 0, "Clear, flush the device's TLB, free (ats-4k)." },
+		{ "view", RACE_PASS, 0, "Clear, take the page out of the host view, free." },
 		{ "changed-first", RACE_VIOLATION, 119, "Clear and free, then start and end." },
 		{ "M24", RACE_VIOLATION, 24, "Clear, free, flush the device's TLB (i915, CVE-2022-0330)." },
+		{ "M24-view", RACE_VIOLATION, 241, "Clear, free, take the page out of the host view." },
 		{ "M25", RACE_VIOLATION, 25,
 		  "The look-up takes no reference, and its user drops one all the same (CVE-2021-22543)." },
 	},
@@ -214,7 +231,7 @@ const struct race_scenario a19_page_lifetime = {
 		.setup = a19_setup,
 		.finish = a19_finish,
 		.threads = 2,
-		.thread = { { "CPU: discard", a19_host }, { "device", a19_device } },
+		.thread = { { "CPU: discards", a19_host }, { "device, or host thread", a19_reader } },
 	},
 };
 

@@ -4,7 +4,7 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M23 M27 M28",
+	.rows = "M23 M27",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
@@ -13,9 +13,6 @@ const struct race_scenario pending_mutants = {
 		  "Shared page tables (hugetlb) taken apart without a flush: needs 2M entries and shared tables." },
 		{ "M27", RACE_PENDING, 0,
 		  "Protecting a range beside the exit of its process: a host mm may not be destroyed beside a call yet." },
-		{ "M28", RACE_PENDING, 0,
-		  "A count that the kernel does not set when it says EAGAIN: the explorer stands in for userfaultfd, so only a real "
-		  "kernel can say it." },
 	},
 	.program = { .threads = 0 },
 };
