@@ -51,8 +51,13 @@ void rwlock_init_read_mostly(struct rwlock *l)
 
 void rwlock_fini(struct rwlock *l)
 {
-	for (unsigned i = 0; i < l->shards; i++)
-		bug_on(pthread_rwlock_destroy(&l->shard[i].rwlock));
+	for (unsigned i = 0; i < l->shards; i++) {
+		pthread_rwlock_t *rwlock = &l->shard[i].rwlock;
+
+		/* Destroying one that is held would not fail. */
+		bug_on(pthread_rwlock_trywrlock(rwlock) || pthread_rwlock_unlock(rwlock));
+		bug_on(pthread_rwlock_destroy(rwlock));
+	}
 	if (l->shard != &l->only)
 		free(l->shard);
 }

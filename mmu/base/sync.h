@@ -146,6 +146,7 @@ struct rwlock {
 /* Without memory for shards a read-mostly lock has one, and is as any other. */
 void rwlock_init(struct rwlock *l);
 void rwlock_init_read_mostly(struct rwlock *l);
+/* Nobody holds it (bug). */
 void rwlock_fini(struct rwlock *l);
 
 static inline bool rwlock_is_held_write(struct rwlock *l)

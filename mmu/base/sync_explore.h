@@ -44,6 +44,17 @@ enum explore_op {
 void explore_point(enum explore_op op, void *object, void *other, const char *what,
 		   const char *where);
 
+/* explore_alive - ends the run if @object has been freed. Whoever breaks a rule of a lock has perhaps met one that is gone. */
+void explore_alive(void *object, const char *what, const char *where);
+
+#define explore_bug_on(cond, l, what, where)             \
+	do {                                             \
+		if (cond) {                              \
+			explore_alive((l), what, where); \
+			bug_on(cond);                    \
+		}                                        \
+	} while (0)
+
 /* An identity for the running thread, never NULL. */
 void *explore_self(void);
 uint64_t explore_self_bit(void); /* the same as one bit of 64 */
@@ -83,14 +94,14 @@ static inline bool lock_is_held(struct lock *l)
 
 static inline void explore_lock(struct lock *l, const char *what, const char *where)
 {
-	bug_on(lock_is_held(l));
+	explore_bug_on(lock_is_held(l), l, what, where);
 	explore_point(EXPLORE_LOCK, l, NULL, what, where);
 	l->holder = explore_self();
 }
 
 static inline void explore_unlock(struct lock *l, const char *what, const char *where)
 {
-	lock_assert_held(l);
+	explore_bug_on(!lock_is_held(l), l, what, where);
 	explore_point(EXPLORE_UNLOCK, l, NULL, what, where);
 	l->holder = NULL;
 }
@@ -159,10 +170,10 @@ static inline bool rwlock_is_held_write(struct rwlock *l)
 static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const char *what,
 				  const char *where)
 {
-	bug_on(op != EXPLORE_WRITE_UNLOCK && rwlock_is_held_write(l));
-	bug_on(op == EXPLORE_WRITE_UNLOCK && !rwlock_is_held_write(l));
-	bug_on(op == EXPLORE_READ_UNLOCK && !l->readers);
-	bug_on(op == EXPLORE_READ_LOCK && (l->who & explore_self_bit()));
+	explore_bug_on(op != EXPLORE_WRITE_UNLOCK && rwlock_is_held_write(l), l, what, where);
+	explore_bug_on(op == EXPLORE_WRITE_UNLOCK && !rwlock_is_held_write(l), l, what, where);
+	explore_bug_on(op == EXPLORE_READ_UNLOCK && !l->readers, l, what, where);
+	explore_bug_on(op == EXPLORE_READ_LOCK && (l->who & explore_self_bit()), l, what, where);
 	explore_point(op, l, NULL, what, where);
 	if (op == EXPLORE_READ_LOCK) {
 		l->readers++;

@@ -59,13 +59,43 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 	return rc;
 }
 
+void hostmm_get(struct hostmm *mm)
+{
+	rmap_pin(mm);
+}
+
+void hostmm_put(struct hostmm *mm)
+{
+	rmap_unpin(mm);
+}
+
+static bool first_region(struct hostmm *mm, hva_t *hva)
+{
+	bool any;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	any = mm->regions;
+	*hva = any ? mm->regions->start : 0;
+	rwlock_read_release(&mm->mmap_lock);
+	return any;
+}
+
+/* Who has a reference may be faster, which is well. */
+static void unmap_all(struct hostmm *mm)
+{
+	hva_t hva;
+
+	while (first_region(mm, &hva))
+		(void)hostmm_unmap(mm, hva);
+}
+
 void hostmm_destroy(struct hostmm *mm)
 {
 	source_stop(mm);
-	while (mm->regions)
-		bug_on(hostmm_unmap(mm, mm->regions->start));
-	source_close(mm);
+	unmap_all(mm);
 	rmap_wait_unpinned(mm);
+	unmap_all(mm); /* what was mapped meanwhile */
+	source_close(mm);
 	lock_fini(&mm->sources_lock);
 	mmu_notifier_subscriptions_fini(&mm->subscriptions);
 	rwlock_fini(&mm->mmap_lock);

@@ -66,8 +66,15 @@ struct hostmm_stats {
  * or the errno of pthread_create.
  */
 int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts);
-/* hostmm_destroy - unmap everything. No subscriber is left (bug), no thread inside a region or a call. */
+/*
+ * hostmm_destroy - unmap everything. No subscriber is left (bug), no thread inside a region, and none in a call or before one, but
+ *	with a reference. Waits for references. Nothing held that who has one may need.
+ * hostmm_get, hostmm_put - a reference on @mm, which is not being destroyed yet. Calls on an mm that is find no region (-EINVAL,
+ *	-EFAULT). Row M27. Kernel: mmget(), mmput().
+ */
 void hostmm_destroy(struct hostmm *mm);
+void hostmm_get(struct hostmm *mm);
+void hostmm_put(struct hostmm *mm);
 
 struct mmu_notifier_subscriptions *hostmm_subscriptions(struct hostmm *mm);
 /*

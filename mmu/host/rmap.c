@@ -136,15 +136,35 @@ struct rmap_map {
 	hva_t hva;
 };
 
-static void pin(struct rmap_map *map, struct region *r, uint64_t page)
+/* rmap->lock held: a region that is listed has an mm that is there. */
+static void pin(struct hostmm *mm)
 {
-	r->mm->pins++;
+	mm->pins += !mutant(27);
+}
+
+static void note(struct rmap_map *map, struct region *r, uint64_t page)
+{
+	pin(r->mm);
 	*map = (struct rmap_map){ .mm = r->mm, .hva = region_hva(r, page) };
 }
 
-static void unpin(struct rmap *rmap, struct hostmm *mm)
+void rmap_pin(struct hostmm *mm)
 {
+	struct rmap *rmap = mm->pool->rmap;
+
 	lock_acquire(&rmap->lock);
+	pin(mm);
+	lock_release(&rmap->lock);
+}
+
+void rmap_unpin(struct hostmm *mm)
+{
+	struct rmap *rmap = mm->pool->rmap;
+
+	if (mutant(27))
+		return;
+	lock_acquire(&rmap->lock);
+	bug_on(!mm->pins);
 	if (!--mm->pins)
 		cond_broadcast(&rmap->unpinned);
 	lock_release(&rmap->lock);
@@ -177,13 +197,13 @@ static size_t collect(struct rmap *rmap, fn_t fn, struct rmap_map *maps, size_t 
 
 		if (hpte_has_frame(hpte) && hpte_fn(hpte) == fn) {
 			if (n < room)
-				pin(&maps[n], r, page);
+				note(&maps[n], r, page);
 			n++;
 		}
 	}
 	for (struct rmap_link *l = rmap->head[fn]; l && (!room || n < room); l = l->next, n++)
 		if (n < room)
-			pin(&maps[n], l->region, (uint64_t)(l - l->region->rmap.links));
+			note(&maps[n], l->region, (uint64_t)(l - l->region->rmap.links));
 	return room && n > room ? room : n;
 }
 
@@ -215,7 +235,7 @@ int rmap_walk(struct pool *pool, fn_t fn, rmap_one one, void *ctx)
 
 	if (mutant(1213) && n > 1) /* the first stands for all */
 		while (n > 1)
-			unpin(pool->rmap, maps[--n].mm);
+			rmap_unpin(maps[--n].mm);
 	for (size_t i = 0; i < n; i++) {
 		struct hostmm *mm = maps[i].mm;
 
@@ -225,7 +245,7 @@ int rmap_walk(struct pool *pool, fn_t fn, rmap_one one, void *ctx)
 		if (r)
 			rc = one(r, region_page(r, maps[i].hva), ctx);
 		rwlock_read_release(&mm->mmap_lock);
-		unpin(pool->rmap, mm);
+		rmap_unpin(mm);
 	}
 	free(maps);
 	return rc;

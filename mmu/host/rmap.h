@@ -50,7 +50,12 @@ void rmap_remove_region(struct region *r);
 void rmap_add(struct region *r, uint64_t page, uint64_t n, fn_t fn);
 void rmap_remove(struct region *r, uint64_t page, fn_t fn);
 
-/* rmap_wait_unpinned - until no walk has @mm in hand, which has no regions any more. No lock held. */
+/*
+ * rmap_pin - @mm stays until rmap_unpin(): it has a region, or is not being destroyed. rmap_wait_unpinned - until nobody has it
+ * in hand any more; it has no regions. No lock held. Kernel: mmget_not_zero(), mmput().
+ */
+void rmap_pin(struct hostmm *mm);
+void rmap_unpin(struct hostmm *mm);
 void rmap_wait_unpinned(struct hostmm *mm);
 
 /*

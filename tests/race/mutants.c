@@ -67,7 +67,7 @@ static const struct mutant_arm {
 	{ 'M', 24, 241, "a19-page-lifetime", "M24-view" },
 	{ 'M', 25, 25, "a19-page-lifetime", "M25" },
 	{ 'M', 26, 0, "m22-move-flush", "M26" },
-	{ 'M', 27, 0, "pending-mutants", "M27" },
+	{ 'M', 27, 27, "m27-exit", "M27" },
 	{ 'M', 28, 28, "m28-eagain", "M28" },
 	{ 'M', 29, 29, "m29-stable-merge", "M29" },
 	{ 'M', 29, 291, "m28-eagain", "M29-gap" },

@@ -90,6 +90,7 @@
 	X(m20_large_logging)    \
 	X(m21_flush_unlocked)   \
 	X(m22_move_flush)       \
+	X(m27_exit)             \
 	X(m28_eagain)           \
 	X(pending_mutants)      \
 	X(explorer_two_locks)   \

@@ -109,21 +109,20 @@ bool explore_is_freed(const void *p)
 	return heap_is_freed(p);
 }
 
+/* Nobody waits for a lock that has been freed: he goes on, to find that out. */
 static bool lock_is_free(const struct sched_op *op)
 {
 	const struct lock *l = op->object;
 	const struct rwlock *rw = op->object;
+	bool is_free = true;
 
-	switch (op->op) {
-	case EXPLORE_LOCK:
-		return !l->holder;
-	case EXPLORE_READ_LOCK:
-		return !rw->writer && !rw->waiting;
-	case EXPLORE_WRITE_LOCK:
-		return !rw->writer && !rw->readers;
-	default:
-		return true;
-	}
+	if (op->op == EXPLORE_LOCK)
+		is_free = !l->holder;
+	else if (op->op == EXPLORE_READ_LOCK)
+		is_free = !rw->writer && !rw->waiting;
+	else if (op->op == EXPLORE_WRITE_LOCK)
+		is_free = !rw->writer && !rw->readers;
+	return is_free || heap_is_freed(op->object);
 }
 
 bool sched_is_enabled(unsigned t)
@@ -149,7 +148,7 @@ const struct sched_op *sched_next_op(unsigned t)
 	return &threads[t].op;
 }
 
-static void check_alive(void *object, const char *what, const char *where)
+void explore_alive(void *object, const char *what, const char *where)
 {
 	if (heap_is_freed(object))
 		explore_fail("%s() uses %s after it was freed", where, what);
@@ -201,9 +200,9 @@ static void stop(struct thread *th)
 	if (sched_must_switch(&th->op) || !sched_is_enabled((unsigned)current) ||
 	    step > SCHED_STEPS_MAX)
 		coro_switch(&th->coro, &scheduler);
-	check_alive(th->op.object, th->op.what, th->op.where);
+	explore_alive(th->op.object, th->op.what, th->op.where);
 	if (th->op.other)
-		check_alive(th->op.other, th->op.what, th->op.where);
+		explore_alive(th->op.other, th->op.what, th->op.where);
 	step++;
 	sched_done((unsigned)current, &th->op);
 }
@@ -216,7 +215,7 @@ void explore_point(enum explore_op op, void *object, void *other, const char *wh
 	if (current < 0) {
 		struct sched_op alone = { op, object, other, what, where };
 
-		check_alive(object, what, where);
+		explore_alive(object, what, where);
 		if (op == EXPLORE_SLEEP || !lock_is_free(&alone))
 			explore_fail("%s() waits for %s, and nobody is left", where, what);
 		return;

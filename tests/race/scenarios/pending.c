@@ -4,15 +4,13 @@
 
 const struct race_scenario pending_mutants = {
 	.name = "pending-mutants",
-	.rows = "M23 M27",
+	.rows = "M23",
 	.title = "Broken rules of parts that are not built yet",
 	.question = "Which known bugs cannot be reproduced yet, and what do they wait for?",
 	.lesson = "",
 	.variant = {
 		{ "M23", RACE_PENDING, 0,
 		  "Shared page tables (hugetlb) taken apart without a flush: needs 2M entries and shared tables." },
-		{ "M27", RACE_PENDING, 0,
-		  "Protecting a range beside the exit of its process: a host mm may not be destroyed beside a call yet." },
 	},
 	.program = { .threads = 0 },
 };
