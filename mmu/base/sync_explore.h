@@ -220,12 +220,12 @@ static inline void explore_rwlock(struct rwlock *l, enum explore_op op, const ch
  * thread that stopped here could as well have stopped before the next operation that conflicts with anything, which
  * is a point, inside the callback or after it (search.c). A subscriber that it reaches too late is touched there.
  */
-void explore_callback(const char *what, const char *where);
+void explore_callback(const char *what);
 
-#define sync_callback(fn)                        \
-	({                                       \
-		explore_callback(#fn, __func__); \
-		(fn);                            \
+#define sync_callback(fn)              \
+	({                             \
+		explore_callback(#fn); \
+		(fn);                  \
 	})
 
 void explore_rcu(enum explore_op op, const char *where);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/race/mutants.h"
 #include "tests/race/scenario.h"
 
 /* Take up to @width bytes of the text at *@at, breaking between words. Returns how many; *@at moves past blanks. */
@@ -117,6 +118,15 @@ static void again(const struct race_picture *p, char *text, size_t size)
 		 p->scenario->name, p->variant->name, mutant, p->result->schedule);
 }
 
+/* What the switch breaks that is on instead of the variant's own. False: none is. */
+static bool broken(const struct race_picture *p, char *text, size_t size)
+{
+	const char *says = p->mutant ? mutants_says(p->mutant) : NULL;
+
+	snprintf(text, size, "switch %u: %s", p->mutant, says ? says : "breaks a rule.");
+	return p->mutant;
+}
+
 /* Text. */
 
 static void print_wrapped(const char *head, const char *text, int width)
@@ -163,12 +173,14 @@ void draw_text(const struct race_picture *p)
 {
 	unsigned threads = p->scenario->program.threads, count;
 	const struct explore_note *notes = folded_notes(&count);
-	char command[EXPLORE_SCHEDULE + 256];
+	char command[EXPLORE_SCHEDULE + 256], text[256];
 	int width = threads <= 2 ? 50 : threads == 3 ? 36 : 28, last = -2;
 
 	printf("\n%s, %s (%s)\n\n", p->scenario->title, p->variant->name, p->scenario->rows);
 	print_wrapped("question", p->scenario->question, 90);
 	print_wrapped("protocol", p->variant->says, 90);
+	if (broken(p, text, sizeof(text)))
+		print_wrapped("broken by", text, 90);
 	printf("\n");
 	for (unsigned t = 0; t < threads; t++)
 		printf("%s   %-*s", t ? "|" : " ", width - 2, p->scenario->program.thread[t].name);
@@ -294,7 +306,10 @@ int draw_svg(const struct race_picture *p, const char *path)
 		 p->scenario->rows);
 	y = svg_text(f, SVG_MARGIN, y, "h", head, wide / 11) + 6;
 	y = svg_text(f, SVG_MARGIN, y, "q", p->scenario->question, chars) + 6;
-	y = svg_text(f, SVG_MARGIN, y, "", p->variant->says, chars) + 14;
+	y = svg_text(f, SVG_MARGIN, y, "", p->variant->says, chars);
+	if (broken(p, head, sizeof(head)))
+		y = svg_text(f, SVG_MARGIN, y, "bad", head, chars);
+	y += 14;
 	for (unsigned t = 0; t < threads; t++)
 		svg_text(f, SVG_MARGIN + (int)t * SVG_COLUMN, y, "t",
 			 p->scenario->program.thread[t].name, SVG_CHARS);

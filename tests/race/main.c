@@ -117,16 +117,14 @@ static int explain(struct args *a, const struct race_variant *v, unsigned arm,
 
 	if (!a->explain && !a->svg)
 		return 0;
-	if (r->verdict == EXPLORE_PASS && !a->limits.replay) {
-		fprintf(stderr, "umbra-race: %s %s: nothing to draw, no schedule fails\n",
-			current_scenario->name, v->name);
+	if (r->verdict == EXPLORE_PASS && !a->limits.replay)
 		return 0;
-	}
+	a->drawn++;
 	if (a->explain)
 		draw_text(&picture);
 	if (!a->svg)
 		return 0;
-	picture_path(path, sizeof(path), a->svg, ++a->pictures);
+	picture_path(path, sizeof(path), a->svg, a->drawn);
 	err = draw_svg(&picture, path);
 	if (err)
 		fprintf(stderr, "umbra-race: %s: %s\n", path, strerror(-err));
@@ -169,7 +167,7 @@ static int run_variant(struct args *a, unsigned n, unsigned override)
 		return EXIT_USAGE;
 	}
 	row.found = found_of(&r);
-	if (override && override != v->mutant)
+	if (override && override != v->mutant && override != v->immune)
 		row.survived = v->expect == RACE_PASS && row.found == RACE_PASS && !limits.replay;
 	else
 		row.odd = !limits.replay &&
@@ -187,9 +185,21 @@ static int worse(int a, int b)
 	return a > b ? a : b;
 }
 
+/* One that fails anyway says nothing of a mutant, unless it is that mutant. */
+static bool shows_mutant(const struct args *a, const struct race_variant *v)
+{
+	bool own = false;
+
+	for (unsigned i = 0; i < a->arms; i++)
+		own |= a->arm[i] == v->mutant;
+	return !a->arms || v->expect == RACE_PASS || own;
+}
+
 static bool is_chosen(const struct args *a, const struct race_variant *v)
 {
-	return v->expect != RACE_NONE && (!a->variant || !strcmp(a->variant, v->name));
+	if (v->expect == RACE_NONE)
+		return false;
+	return a->variant ? !strcmp(a->variant, v->name) : shows_mutant(a, v);
 }
 
 static unsigned count_chosen(const struct args *a, const struct race_scenario *s)
@@ -263,7 +273,7 @@ static int check_replay(const struct args *a, const struct race_scenario *s, uns
 
 static int run(struct args *a, char **names, int n)
 {
-	int status = a->incomplete ? EXIT_UNEXPECTED : EXIT_AS_EXPECTED;
+	int status = EXIT_AS_EXPECTED;
 	unsigned variants = 0;
 
 	for (int i = 0; i < n; i++) {
@@ -281,8 +291,8 @@ static int run(struct args *a, char **names, int n)
 		return usage("--seed is for --random", "");
 	if (a->limits.replay && check_replay(a, n ? find(names[0]) : race_scenarios[0], variants))
 		return EXIT_USAGE;
-	if (a->incomplete && !a->arms)
-		return status;
+	if (a->no_switch)
+		return EXIT_UNEXPECTED;
 	if (a->json)
 		printf("[");
 	for (int i = 0; i < n; i++)
@@ -291,6 +301,8 @@ static int run(struct args *a, char **names, int n)
 		status = worse(status, run_scenario(a, race_scenarios[i]));
 	if (a->json)
 		printf("]\n");
+	if ((a->explain || a->svg) && !a->drawn)
+		fprintf(stderr, "umbra-race: nothing to draw, no schedule fails\n");
 	return status;
 }
 

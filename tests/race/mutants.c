@@ -144,11 +144,12 @@ static void explain_missing(const struct mutant_arm *a, const struct race_varian
 			a->kind, a->number, a->scenario, a->variant);
 }
 
-int mutants_find(const char *text, unsigned arm[MUTANT_ARMS], bool *incomplete)
+int mutants_find(const char *text, unsigned arm[MUTANT_ARMS])
 {
 	char kind = *text == 'm' || *text == 'M' ? 'M' : *text == 'a' || *text == 'A' ? 'A' : 0;
 	const char *digits = text + (kind != 0);
-	bool is_arm = false, known = false;
+	const struct mutant_arm *missing = NULL;
+	bool is_arm = false;
 	unsigned long number;
 	char *end;
 	int n = 0;
@@ -165,26 +166,41 @@ int mutants_find(const char *text, unsigned arm[MUTANT_ARMS], bool *incomplete)
 		if (is_arm ? a->arm != number
 			   : a->number != number || a->kind != (kind ? kind : 'M'))
 			continue;
-		known = true;
-		if (!a->arm || v->expect == RACE_PENDING) {
-			explain_missing(a, v);
-			*incomplete = true;
-		} else
+		if (!a->arm || v->expect == RACE_PENDING)
+			missing = a;
+		else
 			arm[n++] = a->arm;
 	}
-	return known ? n : -1;
+	if (n || !missing)
+		return n ? n : -1;
+	explain_missing(missing, variant_of(missing));
+	return 0;
+}
+
+static const struct mutant_arm *killer(unsigned arm)
+{
+	for (unsigned i = 0; i < ARMS; i++)
+		if (table[i].arm == arm && variant_of(&table[i])->expect != RACE_PASS)
+			return &table[i];
+	return NULL;
 }
 
 const char *mutants_killer(unsigned arm)
 {
+	const struct mutant_arm *a = killer(arm);
 	static char text[64];
 
-	for (unsigned i = 0; i < ARMS; i++)
-		if (table[i].arm == arm && variant_of(&table[i])->expect != RACE_PASS) {
-			snprintf(text, sizeof(text), "%s/%s", table[i].scenario, table[i].variant);
-			return text;
-		}
-	return NULL;
+	if (!a)
+		return NULL;
+	snprintf(text, sizeof(text), "%s/%s", a->scenario, a->variant);
+	return text;
+}
+
+const char *mutants_says(unsigned arm)
+{
+	const struct mutant_arm *a = killer(arm);
+
+	return a ? variant_of(a)->says : NULL;
 }
 
 void mutants_list(void)
@@ -216,6 +232,15 @@ static bool is_known(unsigned arm)
 	return !arm;
 }
 
+static unsigned count_arms(const struct mutant_arm *a)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < ARMS; i++)
+		n += table[i].arm && table[i].kind == a->kind && table[i].number == a->number;
+	return n;
+}
+
 bool mutants_check(void)
 {
 	bool good = true;
@@ -223,6 +248,7 @@ bool mutants_check(void)
 	for (unsigned i = 0; i < ARMS; i++) {
 		const struct race_variant *v = variant_of(&table[i]);
 
+		bug_on(count_arms(&table[i]) > MUTANT_ARMS);
 		if (v && v->mutant == table[i].arm)
 			continue;
 		printf("mutants: %s/%s does not exist, or has another switch than %u\n",

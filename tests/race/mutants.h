@@ -8,15 +8,17 @@
 
 #include "tests/race/scenario.h"
 
-#define MUTANT_ARMS 4
+#define MUTANT_ARMS 8
 
 /*
  * mutants_find - the switches that @text means: M13 each arm of M13; 131 that arm; A17 switch 117. Returns how many, 0
- * if there are none: the reason is on stderr. -1: no such mutant. *@incomplete: a part of it is pending, as said on stderr.
+ * if there are none: the reason is on stderr. -1: no such mutant.
  */
-int mutants_find(const char *text, unsigned arm[MUTANT_ARMS], bool *incomplete);
+int mutants_find(const char *text, unsigned arm[MUTANT_ARMS]);
 /* mutants_killer - SCENARIO/VARIANT that kills switch @arm, or NULL. */
 const char *mutants_killer(unsigned arm);
+/* mutants_says - what switch @arm breaks, or NULL. */
+const char *mutants_says(unsigned arm);
 void mutants_list(void);
 /* mutants_check - does the table agree with the scenarios? Says where not. */
 bool mutants_check(void);

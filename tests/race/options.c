@@ -26,8 +26,9 @@ static const char help[] =
 	"  --svg FILE       the same as a picture\n"
 	"  --json           rows {scenario, variant, switch, expected, found, schedules, exhausted, seconds}\n"
 	"\n"
-	"Exit status: 0 when all came out as expected, 1 when not, 2 for a wrong command line. With a mutant, it is\n"
-	"expected that no protocol passes that should; one that does has SURVIVED.\n";
+	"Exit status: 0 when all came out as expected, 1 when not, 2 for a wrong command line. With a mutant, only\n"
+	"protocols run that should pass, and it is expected that none does: the mutant has SURVIVED one that does, unless\n"
+	"the protocol is one that it cannot harm.\n";
 
 int usage(const char *what, const char *arg)
 {
@@ -80,8 +81,9 @@ static bool take_option(struct args *a, int opt)
 		a->has_seed = true;
 		return number(optarg, &a->limits.seed);
 	case OPT_MUTANT:
-		found = mutants_find(optarg, a->arm, &a->incomplete);
+		found = mutants_find(optarg, a->arm);
 		a->arms = found > 0 ? (unsigned)found : 0;
+		a->no_switch = !found;
 		return found >= 0;
 	case OPT_REPLAY:
 		a->limits.replay = optarg;

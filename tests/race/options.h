@@ -12,9 +12,9 @@ enum { EXIT_AS_EXPECTED, EXIT_UNEXPECTED, EXIT_USAGE };
 
 struct args {
 	const char *variant, *svg;
-	bool explain, json, has_seed, incomplete;
+	bool explain, json, has_seed, no_switch;
 	unsigned arm[MUTANT_ARMS], arms; /* switches of --mutant */
-	unsigned pictures;
+	unsigned drawn;
 	struct explore_limits limits;
 };
 

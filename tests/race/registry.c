@@ -24,9 +24,11 @@
 	X(a16_owner_lock)       \
 	X(a17_report_always)    \
 	X(a18_whole_range)      \
+	X(a18_large_end)        \
 	X(a19_page_lifetime)    \
 	X(a20_after_clear)      \
 	X(a21_migrate)          \
+	X(a21_large)            \
 	X(a21_mkclean)          \
 	X(a21_hwpoison)         \
 	X(a21_hwpoison_reclaim) \

@@ -26,6 +26,7 @@ struct race_variant {
 	enum race_expect expect;
 	unsigned mutant;  /* switch that is on meanwhile, 0 none */
 	const char *says; /* the protocol, or why it is pending, in a sentence */
+	unsigned immune;  /* a switch that makes no difference here, and is not to; 0 none */
 };
 
 struct race_scenario {

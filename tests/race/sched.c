@@ -242,12 +242,12 @@ void explore_mark(void *object, const char *what)
 	explore_point(EXPLORE_STORE, object, NULL, what, "scenario");
 }
 
-void explore_callback(const char *what, const char *where)
+void explore_callback(const char *what)
 {
 	const char *arrow = strrchr(what, '>');
 
 	if (current >= 0)
-		explore_trace("%s() calls %s()", where, arrow ? arrow + 1 : what);
+		explore_trace("calls %s()", arrow ? arrow + 1 : what);
 }
 
 void explore_rcu(enum explore_op op, const char *where)

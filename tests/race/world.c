@@ -13,7 +13,7 @@
 struct world world;
 static _Atomic uint64_t floor_of[WORLD_VERSIONS];
 
-static void must(int rc, const char *what)
+void must(int rc, const char *what)
 {
 	if (rc)
 		explore_fail("%s: %s", what, strerror(-rc));

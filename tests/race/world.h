@@ -24,6 +24,9 @@ struct world {
 
 extern struct world world;
 
+/* must - @rc is 0, or a violation says what @what was and how it failed. */
+void must(int rc, const char *what);
+
 /* A region of @pages zeroed pages, and up to two devices by the names of their profiles (NULL: none). */
 void world_setup(uint64_t pages, const char *profile, const char *profile2);
 /* Check every device against the primary (a disagreement is a violation), then destroy all. */

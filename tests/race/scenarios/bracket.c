@@ -125,8 +125,6 @@ const struct race_scenario a18_whole_range = {
 		{ "M3-pages", RACE_VIOLATION, 31, "The length is given in pages instead of bytes." },
 		{ "M3-other-op", RACE_VIOLATION, 32,
 		  "Only the callback for TLBs without tables is called, which this device does not have." },
-		{ "2M-end", RACE_PENDING, 0, "To the end of the 2M entry or of the region, whichever comes first: needs 2M entries." },
-		{ "hugetlb-end", RACE_PENDING, 0, "hugetlb pages, which go as a whole: needs 2M entries." },
 		{ "linter", RACE_VIOLATION, 31, "The same, seen by the linter at the first entry outside." },
 	},
 	.program = {

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* A process exits beside somebody who protects its pages. */
 #include <errno.h>
-#include <string.h>
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_reclaim.h"
@@ -10,12 +9,6 @@
 
 static struct hostmm *child;
 static hva_t child_page;
-
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s: %s", what, strerror(-rc));
-}
 
 static bool is_call(void)
 {

@@ -9,12 +9,6 @@
 
 #define LAST (WORLD_LARGE - 1)
 
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s returns %d", what, rc);
-}
-
 static void add_device(const char *other)
 {
 	for (const struct device_profile *p = device_profiles; p->name; p++)
@@ -102,7 +96,7 @@ const struct race_scenario a6_huge_entry = {
 		{ "ats-4k", RACE_PASS, 0, "There are entries of 4K only." },
 		{ "ats-mixed-buggy", RACE_VIOLATION, 0,
 		  "The device ignores invalidations that are smaller than its entry." },
-		{ "M30", RACE_VIOLATION, 30, "The same, by the switch." },
+		{ "M30", RACE_VIOLATION, 30, "A device that should drop the larger entry ignores the invalidation." },
 	},
 	.program = {
 		.setup = a3_setup,

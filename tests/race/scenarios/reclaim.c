@@ -12,12 +12,6 @@
 
 #define SHOWN(value) ((unsigned long long)(value))
 
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s: %s", what, strerror(-rc));
-}
-
 static void store_2(void *ctx)
 {
 	(void)ctx;

@@ -114,7 +114,6 @@ const struct race_scenario a21_migrate = {
 		{ "safe", RACE_PASS, 0, "Before the copy: inside start (kvm)." },
 		{ "xpmem", RACE_PASS, 0, "The same, with a pin on the old frame that start drops (xpmem)." },
 		{ "async", RACE_VIOLATION, 0, "Some time later (xpmem-async)." },
-		{ "hugetlb", RACE_PENDING, 0, "hugetlb pages: needs 2M entries." },
 	},
 	.program = {
 		.setup = setup,

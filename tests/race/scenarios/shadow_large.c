@@ -2,28 +2,8 @@
 /* A guest's table with leaves of 2M: install beside a change of one page, store beside logging, change_pte; and a new root. */
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/shadow/dirty.h"
-#include "mmu/shadow/shadow_priv.h"
 #include "tests/race/scenario.h"
-#include "tests/race/world.h"
-
-#define FAR 300 /* a page in the middle of the block */
-
-static struct shadow *shadow(void)
-{
-	return device_get_shadow(world.device[0]);
-}
-
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s returns %d", what, rc);
-}
-
-static void setup(const char *profile)
-{
-	world_setup(WORLD_LARGE, profile, NULL);
-	world_populate();
-}
+#include "tests/race/scenarios/guest.h"
 
 static void say_leaf(const char *who)
 {
@@ -34,20 +14,12 @@ static void say_leaf(const char *who)
 		    s.leaves_2m ? "one leaf of 2M for pages 0 to 511" : "leaves of 4K");
 }
 
-static void guest_faults(bool write)
-{
-	int rc = shadow_fault(shadow(), world_page(FAR) >> PAGE_SHIFT, write);
-
-	if (rc < 0)
-		explore_fail("shadow_fault() returns %d", rc);
-}
-
 /* ---- Install beside a change of one of the 512 pages ---- */
 
 static void m3_setup(void *ctx)
 {
 	(void)ctx;
-	setup("kvm");
+	guest_setup("kvm");
 	write_version(0, 1);
 }
 
@@ -63,7 +35,7 @@ static void m3_guest(void *ctx)
 {
 	(void)ctx;
 	explore_say("the guest faults on page 300; all 512 pages around it would make one leaf");
-	guest_faults(false);
+	guest_faults(FAR, false);
 	say_leaf("the table");
 }
 
@@ -222,7 +194,7 @@ static bool promised; /* the store to page 300 began when logging was on */
 static void m20_setup(void *ctx)
 {
 	(void)ctx;
-	setup("kvm-no-ad");
+	guest_setup("kvm-no-ad");
 	sync_store(&is_logging, false);
 	promised = false;
 }
@@ -282,11 +254,11 @@ const struct race_scenario m20_large_logging = {
 static void change_setup(void *ctx)
 {
 	(void)ctx;
-	setup("kvm");
+	guest_setup("kvm");
 	/* change_pte tells of pages that nobody may write. */
 	must(hostmm_wrprotect(world.mm, world_page(0), world_page(WORLD_LARGE)),
 	     "hostmm_wrprotect()");
-	guest_faults(false);
+	guest_faults(FAR, false);
 	say_leaf("the table");
 }
 

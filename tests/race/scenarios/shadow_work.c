@@ -3,35 +3,8 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/notify/notifier.h"
 #include "mmu/shadow/dirty.h"
-#include "mmu/shadow/shadow_priv.h"
 #include "tests/race/scenario.h"
-#include "tests/race/world.h"
-
-#define FAR 300 /* a page in the middle of the block */
-
-static struct shadow *shadow(void)
-{
-	return device_get_shadow(world.device[0]);
-}
-
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s returns %d", what, rc);
-}
-
-static gfn_t gfn_of(uint64_t page)
-{
-	return world_page(page) >> PAGE_SHIFT;
-}
-
-static void guest_faults(bool write)
-{
-	int rc = shadow_fault(shadow(), gfn_of(0), write);
-
-	if (rc < 0)
-		explore_fail("shadow_fault() returns %d", rc);
-}
+#include "tests/race/scenarios/guest.h"
 
 static void guest_stores(void *ctx)
 {
@@ -52,11 +25,10 @@ static void check_dirty(void)
 static void split_setup(void *ctx)
 {
 	(void)ctx;
-	world_setup(WORLD_LARGE, race_variant_is("no-ad") ? "kvm-no-ad" : "kvm", NULL);
-	world_populate();
+	guest_setup(race_variant_is("no-ad") ? "kvm-no-ad" : "kvm");
 	must(hostmm_wrprotect(world.mm, world_page(0), world_page(WORLD_LARGE)),
 	     "hostmm_wrprotect()");
-	guest_faults(false);
+	guest_faults(0, false);
 	if (!race_variant_is("one-page"))
 		world_populate();
 }
@@ -113,9 +85,8 @@ static void recover_setup(void *ctx)
 	uint64_t bitmap[WORLD_LARGE / 64];
 
 	(void)ctx;
-	world_setup(WORLD_LARGE, race_variant_is("no-ad") ? "kvm-no-ad" : "kvm", NULL);
-	world_populate();
-	guest_faults(false);
+	guest_setup(race_variant_is("no-ad") ? "kvm-no-ad" : "kvm");
+	guest_faults(0, false);
 	must(shadow_set_slot_flags(shadow(), 0, MEMSLOT_LOG_DIRTY), "shadow_set_slot_flags()");
 	must(shadow_get_dirty_log(shadow(), 0, bitmap), "shadow_get_dirty_log()");
 	must(shadow_set_slot_flags(shadow(), 0, 0), "shadow_set_slot_flags()");
@@ -165,10 +136,9 @@ const struct race_scenario m16_recover_fault = {
 static void move_setup(void *ctx)
 {
 	(void)ctx;
-	world_setup(WORLD_LARGE, "kvm", NULL);
-	world_populate();
+	guest_setup("kvm");
 	write_version(1, 1);
-	guest_faults(false);
+	guest_faults(0, false);
 	must(shadow_split(shadow(), gfn_of(0), gfn_of(WORLD_LARGE)), "shadow_split()");
 }
 

@@ -20,12 +20,6 @@ static gfn_t gfn_of(uint64_t page)
 	return world_page(page) >> PAGE_SHIFT;
 }
 
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s returns %d", what, rc);
-}
-
 /* Two host pages, and one slot: its gfn is that of page 0, so is its host page. */
 static void setup(void *ctx)
 {

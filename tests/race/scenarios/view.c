@@ -2,11 +2,10 @@
 /* A view alone, and what it makes of a userfaultfd that does half of what it is asked for. */
 #include "mmu/host/view.h"
 
-#include <string.h>
-
 #include "mmu/host/pool_priv.h"
 #include "tests/race/scenario.h"
 #include "tests/race/vm.h"
+#include "tests/race/world.h"
 
 #define PAGES 2u
 
@@ -19,12 +18,6 @@ static struct {
 	struct cond changed;
 	bool is_shown; /* under lock */
 } w;
-
-static void must(int rc, const char *what)
-{
-	if (rc)
-		explore_fail("%s: %s", what, strerror(-rc));
-}
 
 static void setup(void *ctx)
 {
