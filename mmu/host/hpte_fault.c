@@ -177,6 +177,8 @@ int hpte_show(struct region *r, uint64_t page)
 		for (uint64_t i = 0; !rc && i < n; i++)
 			hpte_set(r, page + i, hpte_read(r, page + i) | HPTE_VIEW);
 	}
-	view_wake(r->view, page, n);
+	/* After an error the page may be closed: who waits is woken when it is home, or when the region is shut. */
+	if (!rc)
+		view_wake(r->view, page, n);
 	return rc;
 }

@@ -152,7 +152,7 @@ UTEST(fail, again_is_tried_again, .init = up, .fini = down)
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1);
 	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 2500);
 	check_eq(rig_load(rig_word(r.guest, 20, 0)), 0);
-	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 2500);
+	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 1100);
 	rig_store(rig_word(r.host, 24, 0), 1);
 	fail(IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 1, 50);
 	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
