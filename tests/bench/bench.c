@@ -316,7 +316,7 @@ int bench_run(struct bench *b, const struct bench_case *c)
 	if (b->opts.match && !strstr(c->name, b->opts.match))
 		return 0;
 	/* Late, but not so late that the others have none: once, and without a run that does not count. */
-	if (begin > b->group_end + b->group_ns / 4) {
+	if (begin > b->group_end + b->group_ns) {
 		bench_skip(b, c->name, "no time left; --seconds gives more");
 		return 0;
 	}
