@@ -70,10 +70,13 @@ void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t
 			    unsigned ring);
 
 /*
- * dirty_is_followed - are stores to @slot followed page by page here? Then leaves are of 4K, and one is born with W (with D,
- * where there are D bits) for a store to its page only. RCU section.
+ * dirty_is_followed - are stores to @slot followed page by page here? Then leaves are of 4K. RCU section.
+ * dirty_withheld - the bits without which a leaf of @slot is born, but for a store to its page: W, or where there are D bits
+ * D, so that the first store is seen, by a fault (for which it keeps MW, and the fast path is enough) or by its D. Both
+ * where an owner's mkwrite() is to be asked, which hardware that sets D does not do (A12). RCU section.
  */
 bool dirty_is_followed(struct shadow *sh, const struct memslot *slot);
+uint64_t dirty_withheld(struct shadow *sh, const struct memslot *slot);
 
 /* shadow_mark_dirty_range - the VMM has written bytes [gpa, gpa + len) of @slot. As shadow_mark_dirty(). */
 void shadow_mark_dirty_range(struct shadow *sh, const struct memslot *slot, gpa_t gpa,
@@ -130,8 +133,9 @@ int dirty_split(struct shadow *sh, gfn_t gfn, gfn_t end);
 bool dirty_by_d_bit(struct shadow *sh);
 /* dirty_some_slot_logs - slots_lock held. */
 bool dirty_some_slot_logs(struct shadow *sh);
-/* dirty_is_owned - is slot @id owned? RCU section or slots_lock. */
+/* dirty_is_owned - is slot @id owned? dirty_is_asked - by one with mkwrite()? RCU section or slots_lock. */
 bool dirty_is_owned(struct shadow *sh, unsigned id);
+bool dirty_is_asked(struct shadow *sh, unsigned id);
 
 /* dirty_spill - the leaf of @gfn went with D: for the owner of @slot, if there is one. RCU section. */
 void dirty_spill(struct shadow *sh, const struct memslot *slot, gfn_t gfn);

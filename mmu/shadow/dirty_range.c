@@ -110,6 +110,13 @@ bool dirty_is_owned(struct shadow *sh, unsigned id)
 	return find_owner(sh, id);
 }
 
+bool dirty_is_asked(struct shadow *sh, unsigned id)
+{
+	const struct dirty_owner *o = find_owner(sh, id);
+
+	return o && o->owner.mkwrite;
+}
+
 void dirty_owners_fini(struct shadow *sh)
 {
 	struct dirty_owner *next, *o = sync_load(&sh->dirty.owners);

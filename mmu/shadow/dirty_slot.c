@@ -15,6 +15,15 @@ bool dirty_is_followed(struct shadow *sh, const struct memslot *slot)
 	return slot->dirty ? !slot->dirty->by_backend : dirty_is_owned(sh, slot->id);
 }
 
+uint64_t dirty_withheld(struct shadow *sh, const struct memslot *slot)
+{
+	if (!dirty_is_followed(sh, slot))
+		return 0;
+	if (!dirty_by_d_bit(sh))
+		return SPTE_WRITE;
+	return dirty_is_asked(sh, slot->id) && !mutant(1123) ? SPTE_WRITE | SPTE_DIRTY : SPTE_DIRTY;
+}
+
 bool dirty_some_slot_logs(struct shadow *sh)
 {
 	const struct memslot *slot = slots_first_id(&sh->slots, 0);

@@ -70,20 +70,16 @@ void fault_choose_level(struct shadow *sh, struct fault *f)
 
 /* ---- Install ---- */
 
-/*
- * The leaf for @page. While the slot logs, only the page that is being stored to may be stored to unseen: the first store to
- * each other one must fault, for which they keep MW and the fast path is enough, or set D.
- */
+/* The leaf for @page. While stores are followed only the page that is being stored to may be stored to unseen. */
 static uint64_t make_leaf(struct shadow *sh, const struct fault *f, gfn_t gfn,
 			  const struct gup_page *page, int level)
 {
 	bool writable = page->writable && !(f->slot->flags & MEMSLOT_READONLY);
 	uint64_t leaf = ept_make_leaf(&sh->ept, page->fn, writable, level);
 
-	if (!dirty_is_followed(sh, f->slot) || (f->write && gfn == f->gfn) || mutant(20))
+	if ((f->write && gfn == f->gfn) || mutant(20))
 		return leaf;
-	leaf &= ~(dirty_by_d_bit(sh) ? SPTE_DIRTY : SPTE_WRITE);
-	return leaf;
+	return leaf & ~dirty_withheld(sh, f->slot);
 }
 
 /* Pages [gfn, gfn + n) have leaves now, the first of which is @leaf: let the backend carry them out in one call. */

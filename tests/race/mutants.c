@@ -81,6 +81,7 @@ static const struct mutant_arm {
 	{ 'A', 11, 111, "a11-timings", "flush-clear" },
 	{ 'A', 12, 112, "a12-cached", "not-nested" },
 	{ 'A', 12, 1122, "a12-cached", "lock-dropped" },
+	{ 'A', 12, 1123, "a12-born", "clean-only" },
 	{ 'A', 13, 113, "a13-consumer", "before" },
 	{ 'A', 14, 1141, "a14-union", "dropped" },
 	{ 'A', 14, 1142, "a14-root", "current" },

@@ -13,6 +13,7 @@
 	X(a9_span)              \
 	X(a10_bitmap)           \
 	X(a11_timings)          \
+	X(a12_born)             \
 	X(a12_cached)           \
 	X(a13_consumer)         \
 	X(a14_ring)             \

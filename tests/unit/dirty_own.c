@@ -101,6 +101,38 @@ UTEST(dirty_own, a_write_of_the_vmm_asks_and_is_recorded)
 	down(&r, dev);
 }
 
+/* Hardware that sets D asks nobody: a leaf that comes after the call must not let the first store pass. */
+static void book_misses_nothing(const struct device_profile *p)
+{
+	dev = device_up(&r, p->name);
+	sh = device_get_shadow(dev);
+	gfn = r.hva >> PAGE_SHIFT;
+	for (uint64_t page = 0; page < PAGES; page++)
+		store(&r, dev, page, 1);
+	own(true);
+	lock_acquire(&external);
+	check_of(p, shadow_wrprotect_range(sh, gfn, PAGES), PAGES);
+	lock_release(&external);
+	check_of(p, hostmm_zap(r.mm, rig_hva(&r, 5), rig_hva(&r, 6)), 0);
+	(void)load(&r, dev, 3);
+	(void)load(&r, dev, 5);
+	check_of(p, booked, 0);
+	store(&r, dev, 3, 2);
+	store(&r, dev, 5, 2);
+	check_of(p, booked, 1UL << 3 | 1UL << 5);
+	check_of(p, shadow_disown_slot(sh, SLOT), 0);
+	device_destroy(dev);
+}
+
+UTEST(dirty_own, pages_that_come_after_the_call_ask)
+{
+	rig_up(&r, &(struct rig_opts){ .pages = PAGES, .no_slot = true, .canary = true });
+	for (const struct device_profile *p = device_profiles; p->name; p++)
+		if (p->walk == DEVICE_WALK_SHADOW)
+			book_misses_nothing(p);
+	rig_down(&r);
+}
+
 /* ---- A large leaf would be dirty as a whole ---- */
 
 UTEST(dirty_own, recover_makes_nothing_large)
