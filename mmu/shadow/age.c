@@ -78,7 +78,8 @@ void shadow_age_recheck(struct shadow *sh, const struct memslot *slot, gfn_t gfn
 {
 	struct recheck r = { .sh = sh, .slot = slot, .gfn = gfn, .end = end };
 
-	if (sync_load_acquire(&sh->age_begun) == seq || sh->ept.opts.ad || mutant(152))
+	if (!sh->ops->age || sync_load_acquire(&sh->age_begun) == seq || sh->ept.opts.ad ||
+	    mutant(152))
 		return;
 	ept_for_each(&sh->ept, gfn, end, take_tracked, &r);
 }

@@ -56,9 +56,10 @@ struct backend_ops {
 	int (*restore)(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable);
 	/*
 	 * optional: NULL: caches nothing that would hide a use from the table. On return the next use of the pages asks the
-	 * table, whatever it says now. RCU section, no lock held: beside map, make_writable, restore, wrprotect and zap of the same
-	 * pages, and of others. So it may take more away than the table has, and what the others have just
-	 * brought; it never lets anything reach anything. Cannot fail.
+	 * table, whatever it says now. RCU section, and no lock, or mmu_lock by who has just mapped the pages beside an
+	 * ager: beside map, make_writable, restore, wrprotect and zap of the same pages, and of others. So it takes none of
+	 * shadow's locks, may take more away than the table has, and what the others have just brought; it never lets
+	 * anything reach anything. Cannot fail.
 	 */
 	void (*age)(void *slot_backend, uint64_t page, uint64_t n);
 	/*

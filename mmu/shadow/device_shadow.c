@@ -12,7 +12,7 @@
 #include "mmu/shadow/device_priv.h"
 #include "mmu/shadow/shadow_priv.h"
 
-/* slot->backend */
+/* slot->backend. gfn: under dev->lock, since aging takes no other. */
 struct device_slot {
 	struct device *dev;
 	gfn_t gfn;
@@ -36,13 +36,15 @@ static void device_slot_remove(void *ctx, struct memslot *slot)
 	free(slot->backend);
 }
 
-/* Nothing of it is mapped, so nobody flushes meanwhile. */
+/* Nothing of it is mapped. An ager that knows the slot at its old place may flush at the new one, which costs a walk. */
 static void device_slot_move(void *ctx, struct memslot *slot)
 {
 	struct device_slot *ds = slot->backend;
+	struct device *dev = ctx;
 
-	(void)ctx;
+	lock_acquire(&dev->lock);
 	ds->gfn = slot->gfn;
+	lock_release(&dev->lock);
 }
 
 static int device_map(void *slot_backend, uint64_t page, uint64_t n, fn_t fn, bool writable)

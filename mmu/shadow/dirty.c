@@ -18,7 +18,7 @@
 
 /* ---- Marking ---- */
 
-void shadow_mark_dirty(struct shadow *sh, const struct memslot *slot, gfn_t gfn)
+void shadow_mark_dirty(const struct memslot *slot, gfn_t gfn)
 {
 	uint64_t page = gfn - slot->gfn;
 
@@ -29,21 +29,20 @@ void shadow_mark_dirty(struct shadow *sh, const struct memslot *slot, gfn_t gfn)
 	 * or after it, and then the bit stays.
 	 */
 	sync_fetch_or(&slot->dirty->word[page / 64], 1UL << page % 64);
-	count(&sh->dirty.marked, 1);
 }
 
-void shadow_mark_dirty_range(struct shadow *sh, const struct memslot *slot, gpa_t gpa, uint64_t len)
+void shadow_mark_dirty_range(const struct memslot *slot, gpa_t gpa, uint64_t len)
 {
 	gfn_t last = (gpa + len - 1) >> PAGE_SHIFT;
 
 	for (gfn_t gfn = gpa >> PAGE_SHIFT; slot->dirty && gfn <= last; gfn++)
-		shadow_mark_dirty(sh, slot, gfn);
+		shadow_mark_dirty(slot, gfn);
 }
 
 static void dirty_leaf_of(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
 	for (; gfn < end; gfn++) {
-		shadow_mark_dirty(sh, slot, gfn);
+		shadow_mark_dirty(slot, gfn);
 		dirty_spill(sh, slot, gfn);
 	}
 }
@@ -78,6 +77,18 @@ void dirty_flush_begin(struct shadow *sh)
 	sync_fetch_add(&sh->dirty.flushes_pending, 1);
 }
 
+/* A backend that cannot protect lets go; what the table loses beyond the span, for want of memory to split, as well. */
+static void flush(struct shadow *sh, const struct memslot *slot, struct ept_span span)
+{
+	void (*op)(void *slot_backend, uint64_t page, uint64_t n) = sh->ops->wrprotect;
+
+	if (!op) {
+		ept_span_join(&span, ept_zap(&sh->ept, span.start, span.end));
+		op = sh->ops->zap;
+	}
+	op(slot->backend, span.start - slot->gfn, span.end - span.start);
+}
+
 /*
  *	A: takes W from page 0			B: is to take W from page 0, too
  *	flushes_pending = 1
@@ -95,20 +106,11 @@ void dirty_flush_end(struct shadow *sh, const struct memslot *slot, struct ept_s
 	/* Pairs with dirty_flush_begin() of the other, which comes before its first change of an entry. */
 	if ((sync_load_acquire(&sh->dirty.flushes_pending) > 1 && !mutant(112)) ||
 	    shadow_must_flush_aged(sh))
-		span = (struct ept_span){ .start = gfn, .end = end, .count = end - gfn };
+		ept_span_join(&span, (struct ept_span){ gfn, end, end - gfn });
 	if (span.count && mutant(109))
 		span.start = span.end - 1;
-	if (span.count && !mutant(113)) {
-		uint64_t page = span.start - slot->gfn;
-
-		if (sh->ops->wrprotect)
-			sh->ops->wrprotect(slot->backend, page, span.end - span.start);
-		else {
-			ept_zap(&sh->ept, span.start, span.end);
-			sh->ops->zap(slot->backend, page, span.end - span.start);
-		}
-		count(&sh->dirty.protected_, span.count);
-	}
+	if (span.count && !mutant(113))
+		flush(sh, slot, span);
 	sync_fetch_sub(&sh->dirty.flushes_pending, 1);
 }
 
@@ -135,7 +137,6 @@ bool dirty_by_d_bit(struct shadow *sh)
 
 /* Pages whose D is taken back, and where what lies outside of them goes. */
 struct taken {
-	struct shadow *sh;
 	const struct memslot *slot;
 	gfn_t gfn, end;
 	uint64_t *bitmap; /* of the slot; NULL: they are known to be dirty, or to be clean */
@@ -153,7 +154,7 @@ static void take(void *ctx, gfn_t gfn, uint64_t npages)
 		if (t->bitmap)
 			t->bitmap[page / 64] |= 1UL << page % 64;
 		else if (gfn < t->gfn || gfn >= t->end)
-			shadow_mark_dirty(t->sh, t->slot, gfn);
+			shadow_mark_dirty(t->slot, gfn);
 	}
 }
 
@@ -161,7 +162,7 @@ static void take(void *ctx, gfn_t gfn, uint64_t npages)
 static void clean(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end,
 		  uint64_t *bitmap)
 {
-	struct taken t = { .sh = sh, .slot = slot, .gfn = gfn, .end = end, .bitmap = bitmap };
+	struct taken t = { .slot = slot, .gfn = gfn, .end = end, .bitmap = bitmap };
 	struct ept_span span;
 
 	dirty_flush_begin(sh);
@@ -181,12 +182,17 @@ void dirty_protect(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn
 	dirty_flush_end(sh, slot, ept_wrprotect(&sh->ept, gfn, end, EPT_WP_LOG), gfn, end);
 }
 
-/* Protect the pages of @word, 64 a word, the first of which is @page. */
-static void protect_words(struct shadow *sh, const struct memslot *slot, uint64_t page,
-			  const uint64_t *word, uint64_t words)
+/* In a table with D bits a page between two would be cleaned and be nobody's. */
+static uint64_t protect_gap(struct shadow *sh)
 {
-	/* In a table with D bits a page between two would be cleaned and be nobody's. */
-	uint64_t gap = dirty_by_d_bit(sh) ? 1 : PROTECT_GAP, start = 0, end = 0;
+	return dirty_by_d_bit(sh) ? 1 : PROTECT_GAP;
+}
+
+/* Protect the pages of @word, 64 a word, the first of which is @page, and others between two that are less than @gap apart. */
+static void protect_words(struct shadow *sh, const struct memslot *slot, uint64_t page,
+			  const uint64_t *word, uint64_t words, uint64_t gap)
+{
+	uint64_t start = 0, end = 0;
 
 	for (uint64_t i = 0; i < words; i++)
 		for (uint64_t left = word[i]; left; left &= left - 1) {
@@ -207,7 +213,7 @@ static void protect_words(struct shadow *sh, const struct memslot *slot, uint64_
 
 void dirty_protect_mask(struct shadow *sh, const struct memslot *slot, uint64_t page, uint64_t mask)
 {
-	protect_words(sh, slot, page, &mask, 1);
+	protect_words(sh, slot, page, &mask, 1, 1);
 }
 
 /* ---- Get and clear ---- */
@@ -237,7 +243,7 @@ static void take_batch(struct shadow *sh, const struct memslot *slot, uint64_t p
 	for (uint64_t i = 0; i < words; i++)
 		to[i] |= sync_load(&word[i]) ? sync_exchange(&word[i], 0) : 0;
 	if (!slot->dirty->by_backend && !mutant(114))
-		protect_words(sh, slot, page, to, words);
+		protect_words(sh, slot, page, to, words, protect_gap(sh));
 }
 
 static void see_dirty(void *ctx, gfn_t gfn, uint64_t spte, int level)
@@ -246,7 +252,7 @@ static void see_dirty(void *ctx, gfn_t gfn, uint64_t spte, int level)
 	gfn_t at = max_u64(gfn, t->gfn);
 
 	for (; (spte & SPTE_DIRTY) && at < min_u64(gfn + spte_level_pages(level), t->end); at++)
-		shadow_mark_dirty(t->sh, t->slot, at);
+		shadow_mark_dirty(t->slot, at);
 }
 
 /* Manual: tell, and change nothing. What D bits say goes into the log, from which clear takes it. Under dirty_lock(). */
@@ -255,7 +261,6 @@ static void show_batch(struct shadow *sh, const struct memslot *slot, uint64_t p
 {
 	_Atomic uint64_t *word = &slot->dirty->word[page / 64];
 	struct taken t = {
-		.sh = sh,
 		.slot = slot,
 		.gfn = slot->gfn + page,
 		.end = slot->gfn + page + n,
@@ -333,7 +338,7 @@ static void clear_batch(struct shadow *sh, const struct memslot *slot, uint64_t 
 			mask[i] &= sync_fetch_and(&word[i], ~mask[i]);
 	}
 	if (!slot->dirty->by_backend)
-		protect_words(sh, slot, page, mask, words);
+		protect_words(sh, slot, page, mask, words, protect_gap(sh));
 }
 
 static int clear_locked(struct shadow *sh, const struct memslot *slot, uint64_t first,

@@ -12,7 +12,6 @@
 
 /* slot->dirty. Lives from before the slot is published with MEMSLOT_LOG_DIRTY to a grace period after it is without. */
 struct dirty_log {
-	uint64_t npages;	 /* I */
 	bool by_backend;	 /* I: the backend knows the guest's stores */
 	_Atomic uint64_t word[]; /* a: set by whoever lets a store pass, taken by get and clear */
 };
@@ -35,9 +34,8 @@ struct dirty {
 	unsigned how; /* [s] */
 	_Atomic uint64_t
 		flushes_pending; /* [a] entries lost a right or D, and TLBs may not know yet */
-	struct dirty_rings *_Atomic rings;   /* [s] set once */
-	struct dirty_owner *_Atomic owners;  /* [s] */
-	_Atomic uint64_t marked, protected_; /* [a] */
+	struct dirty_rings *_Atomic rings;  /* [s] set once */
+	struct dirty_owner *_Atomic owners; /* [s] */
 };
 
 /* ---- For slots. slots_lock held. ---- */
@@ -65,7 +63,7 @@ void shadow_dirty_slot_changed(struct shadow *sh, const struct memslot *old,
  * Does nothing for a slot that does not log. _ring: by entry in @ring, if there are rings; else, and when that is full to the last
  * entry, in the bitmap. Kernel: mark_page_dirty_in_slot().
  */
-void shadow_mark_dirty(struct shadow *sh, const struct memslot *slot, gfn_t gfn);
+void shadow_mark_dirty(const struct memslot *slot, gfn_t gfn);
 void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t gfn,
 			    unsigned ring);
 
@@ -79,8 +77,7 @@ bool dirty_is_followed(struct shadow *sh, const struct memslot *slot);
 uint64_t dirty_withheld(struct shadow *sh, const struct memslot *slot);
 
 /* shadow_mark_dirty_range - the VMM has written bytes [gpa, gpa + len) of @slot. As shadow_mark_dirty(). */
-void shadow_mark_dirty_range(struct shadow *sh, const struct memslot *slot, gpa_t gpa,
-			     uint64_t len);
+void shadow_mark_dirty_range(const struct memslot *slot, gpa_t gpa, uint64_t len);
 
 /*
  * shadow_dirty_wait_room - before a store's fault, with no lock held and no RCU section: sleep while @ring is soft-full.
@@ -123,7 +120,7 @@ void dirty_flush_end(struct shadow *sh, const struct memslot *slot, struct ept_s
 /* dirty_protect - let the next store to each page of [gfn, end), all of @slot, be seen again. Under dirty_lock(). */
 void dirty_protect(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end);
 
-/* dirty_protect_mask - the same for pages @page + n of @slot, n the bits of @mask. */
+/* dirty_protect_mask - the same for pages @page + n of @slot, n the bits of @mask, and for no others. */
 void dirty_protect_mask(struct shadow *sh, const struct memslot *slot, uint64_t page,
 			uint64_t mask);
 /* dirty_split - make leaves of [gfn, end) small. 0, -ENOMEM: some may be large still. Under dirty_lock(). */

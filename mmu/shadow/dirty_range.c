@@ -265,6 +265,18 @@ int64_t shadow_wrprotect_range(struct shadow *sh, gfn_t first, uint64_t npages)
 	return rc;
 }
 
+/* Did a zap take @gfn with D? Not any more. */
+static bool take_spill(const struct range *r, gfn_t gfn)
+{
+	uint64_t page = gfn - r->slot->gfn, bit = 1UL << page % 64;
+	_Atomic uint64_t *word;
+
+	if (!r->owner)
+		return false;
+	word = &r->owner->spill[page / 64];
+	return (sync_load(word) & bit) && (sync_fetch_and(word, ~bit) & bit);
+}
+
 static void record(void *ctx, gfn_t gfn, uint64_t npages)
 {
 	struct range *r = ctx;
@@ -272,6 +284,8 @@ static void record(void *ctx, gfn_t gfn, uint64_t npages)
 	for (uint64_t i = 0; i < npages; i++) {
 		uint64_t bit = gfn + i - (mutant(110) ? r->gfn : r->bitmap_gfn);
 
+		/* Dirtied, zapped, and dirtied again: one page. */
+		(void)take_spill(r, gfn + i);
 		r->bitmap[bit / 64] |= 1UL << bit % 64;
 		r->start = min_u64(r->start, bit);
 		r->last = max_u64(r->last, bit + 1);
@@ -283,11 +297,8 @@ static uint64_t take_spilled(struct range *r)
 {
 	uint64_t n = 0;
 
-	for (gfn_t gfn = r->gfn; r->owner && gfn < r->end; gfn++) {
-		uint64_t page = gfn - r->slot->gfn, bit = 1UL << page % 64;
-		_Atomic uint64_t *word = &r->owner->spill[page / 64];
-
-		if (!(sync_load(word) & bit) || !(sync_fetch_and(word, ~bit) & bit))
+	for (gfn_t gfn = r->gfn; gfn < r->end; gfn++) {
+		if (!take_spill(r, gfn))
 			continue;
 		record(r, gfn, 1);
 		n++;

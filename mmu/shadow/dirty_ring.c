@@ -150,7 +150,7 @@ void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t
 		lock_release(&rings->lock);
 	}
 	if (!pushed)
-		shadow_mark_dirty(sh, slot, gfn);
+		shadow_mark_dirty(slot, gfn);
 }
 
 int shadow_dirty_wait_room(struct shadow *sh, unsigned ring, bool may_wait)

@@ -60,7 +60,6 @@ static struct dirty_log *log_alloc(struct shadow *sh, uint64_t npages)
 
 	if (!log)
 		return NULL;
-	log->npages = npages;
 	log->by_backend = (sh->dirty.how & SHADOW_DIRTY_BACKEND) && sh->ops->collect_dirty;
 	for (uint64_t i = 0; (sh->dirty.how & SHADOW_DIRTY_INITIALLY_SET) && i < words; i++)
 		atomic_init(&log->word[i], dirty_word_all(npages, i));

@@ -124,6 +124,19 @@ struct ept_span {
 	uint64_t count;	  /* leaves touched, in pages of 4K */
 };
 
+/* ept_span_join - let @span reach over @other, too. */
+static inline void ept_span_join(struct ept_span *span, struct ept_span other)
+{
+	if (!other.count)
+		return;
+	if (span->count) {
+		other.start = min_u64(other.start, span->start);
+		other.end = max_u64(other.end, span->end);
+		other.count += span->count;
+	}
+	*span = other;
+}
+
 /*
  * ept_zap - remove all leaves in [gfn, end) of all roots. A larger leaf of which the range has a part is split first, so
  * that its other pages stay; without memory it goes whole, and the span says so. mmu_lock for writing.

@@ -54,7 +54,8 @@ static int repair_locked(struct shadow *sh, struct fault *f, uint64_t old, uint6
 	int rc;
 
 	rwlock_read_acquire(&sh->mmu_lock);
-	rc = f->root == ept_root(&sh->ept) ? repair(sh, f, old, new) : FAULT_AGAIN;
+	/* Of a tree that was dropped nothing comes back (M14): who takes it apart flushes no more. */
+	rc = f->root == ept_root(&sh->ept) || mutant(146) ? repair(sh, f, old, new) : FAULT_AGAIN;
 	fault_recheck(sh, f);
 	rwlock_read_release(&sh->mmu_lock);
 	if (rc < 0)

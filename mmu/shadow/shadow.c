@@ -119,7 +119,7 @@ static int write_slot(struct shadow *sh, const struct memslot *slot, gpa_t gpa, 
 		return write_owned(sh, slot, gpa, hva, from, len);
 	rc = hostmm_write(sh->mm, hva, from, len);
 	if (len)
-		shadow_mark_dirty_range(sh, slot, gpa, len);
+		shadow_mark_dirty_range(slot, gpa, len);
 	return rc;
 }
 

@@ -56,22 +56,12 @@ void zap_end(struct zap_batch *z)
 
 void zap_range(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
 {
-	struct ept_span span;
-
 	if (!mutant(5))
 		rwlock_assert_held_write(&z->sh->mmu_lock);
 	if (z->slot != slot)
 		flush(z);
 	z->slot = slot;
-	span = ept_zap(&z->sh->ept, gfn, end);
-	if (!span.count)
-		return;
-	if (z->pending.count) {
-		span.start = min_u64(span.start, z->pending.start);
-		span.end = max_u64(span.end, z->pending.end);
-		span.count += z->pending.count;
-	}
-	z->pending = span;
+	ept_span_join(&z->pending, ept_zap(&z->sh->ept, gfn, end));
 }
 
 static void yield(struct zap_batch *z)

@@ -39,6 +39,7 @@ static const struct mutant_arm {
 	{ 'M', 14, 143, "m14-roots", "M14" },
 	{ 'M', 14, 145, "m14-stale-root", "no-root" },
 	{ 'M', 14, 144, "m5-table-life", "thawed" },
+	{ 'M', 14, 146, "m14-fast-root", "cas-only" },
 	{ 'M', 15, 15, "m15-flush-span", "M15" },
 	{ 'M', 15, 151, "m15-yield", "M15-yield" },
 	{ 'M', 15, 152, "m15-age-window", "M15-installed" },

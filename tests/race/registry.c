@@ -71,6 +71,7 @@
 	X(m13_first_number)     \
 	X(m13_one_wait)         \
 	X(m14_bracket_removal)  \
+	X(m14_fast_root)        \
 	X(m14_fault_removal)    \
 	X(m14_roots)            \
 	X(m14_stale_root)       \

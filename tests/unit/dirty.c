@@ -156,6 +156,28 @@ UTEST(dirty, writes_of_the_vmm_are_marked)
 	rig_down(&r);
 }
 
+static int fill_to_page_3(void *ctx, uint64_t page, void *dst, uint64_t n)
+{
+	(void)ctx;
+	memset(dst, 0, n << PAGE_SHIFT);
+	return page + n > 4 ? -EIO : 0;
+}
+
+/* What was written before the error is in memory, and in the log. */
+UTEST(dirty, a_write_that_fails_is_marked)
+{
+	static const struct pager_ops pager = { .fill = fill_to_page_3 };
+	char bytes[2 * PAGE_SIZE] = { 1 };
+	uint64_t b[4] = { 0 };
+
+	rig_up(&r,
+	       &(struct rig_opts){ .pages = 64, .pager = &pager, .slot_flags = MEMSLOT_LOG_DIRTY });
+	check_eq(shadow_write(r.shadow, (GFN + 3) << PAGE_SHIFT, bytes, sizeof(bytes)), -EIO);
+	(void)get(r.shadow, ID, b);
+	check(has(b, 3));
+	rig_down(&r);
+}
+
 /* The primary takes the page and brings it back: what was stored before stays told, and the next store is seen. */
 UTEST(dirty, survives_invalidations)
 {

@@ -133,6 +133,28 @@ UTEST(dirty_own, pages_that_come_after_the_call_ask)
 	rig_down(&r);
 }
 
+/* Stored to, taken away, and stored to again before the call: one page, once. */
+UTEST(dirty_own, a_page_counts_once)
+{
+	uint64_t bits = 0;
+
+	up(&r, &dev, "kvm");
+	sh = device_get_shadow(dev);
+	gfn = r.hva >> PAGE_SHIFT;
+	own(false);
+	store(&r, dev, 2, 1);
+	store(&r, dev, 4, 1);
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, 2), rig_hva(&r, 5)), 0);
+	store(&r, dev, 4, 2);
+	check_eq(clean(PAGES, &bits), 2);
+	check_eq(bits, 1UL << 2 | 1UL << 4);
+	bits = 0;
+	check_eq(clean(PAGES, &bits), 0);
+	check_eq(bits, 0);
+	check_eq(shadow_disown_slot(sh, SLOT), 0);
+	down(&r, dev);
+}
+
 /* ---- A large leaf would be dirty as a whole ---- */
 
 UTEST(dirty_own, recover_makes_nothing_large)
@@ -171,7 +193,7 @@ static int fill(void *ctx, uint64_t page, void *dst, uint64_t n)
 	gate_pass(&gate);
 	while (!dirty_is_owned(sh, SLOT))
 		sched_yield();
-	for (unsigned i = 0; i < 100000 && !atomic_load(&is_protected); i++)
+	for (unsigned i = 0; i < 500 && !atomic_load(&is_protected); i++)
 		sched_yield();
 	return 0;
 }
@@ -208,5 +230,45 @@ UTEST(dirty_own, owning_waits_for_faults_that_found_no_owner)
 	store(&r, dev, 3, 8);
 	check_eq(booked, 1UL << 3);
 	check_eq(shadow_disown_slot(sh, SLOT), 0);
+	down(&r, dev);
+}
+
+/* ---- An owner who goes while he is asked ---- */
+
+static struct gate asking = GATE_INIT;
+static atomic_bool is_gone; /* shadow_disown_slot() has returned */
+static bool gone_early;
+
+static int ask(void *ctx, gfn_t at)
+{
+	(void)ctx;
+	(void)at;
+	gate_pass(&asking);
+	while (dirty_is_owned(sh, SLOT))
+		sched_yield();
+	for (unsigned i = 0; i < 500 && !atomic_load(&is_gone); i++)
+		sched_yield();
+	gone_early = atomic_load(&is_gone);
+	return 0;
+}
+
+UTEST(dirty_own, disowning_waits_for_who_is_asking)
+{
+	struct shadow_owner owner = { .lock = &external, .mkwrite = ask };
+	pthread_t thread;
+
+	up(&r, &dev, "kvm-no-ad");
+	sh = device_get_shadow(dev);
+	gfn = r.hva >> PAGE_SHIFT;
+	atomic_store(&is_gone, false);
+	check_eq(shadow_own_slot(sh, SLOT, &owner), 0);
+	gate_arm(&asking);
+	check_eq(pthread_create(&thread, NULL, storer, NULL), 0);
+	gate_wait(&asking);
+	gate_open(&asking);
+	check_eq(shadow_disown_slot(sh, SLOT), 0);
+	atomic_store(&is_gone, true);
+	pthread_join(thread, NULL);
+	check(!gone_early);
 	down(&r, dev);
 }

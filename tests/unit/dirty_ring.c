@@ -74,6 +74,24 @@ UTEST(dirty_ring, entries_come_in_order_and_reset_arms_again)
 	rig_down(&r);
 }
 
+/* A page between two that were collected has an entry of its own, and goes on until that is reset. */
+UTEST(dirty_ring, reset_protects_no_page_between)
+{
+	struct shadow_dirty_gfn e[16];
+
+	ring_up(1, 16);
+	touch(0, 1);
+	touch(10, 1);
+	touch(5, 1);
+	check_eq(collect(0, e, 2), 2);
+	check_eq(shadow_dirty_ring_reset(r.shadow), 2);
+	touch(5, 2);
+	check_eq(ring_stats().pushed, 3);
+	check_eq(collect(0, e, 16), 1);
+	check_eq(e[0].offset, 5);
+	rig_down(&r);
+}
+
 /* Only what was collected is protected again; groups of pages are, 64 at a time, forwards and backwards. */
 UTEST(dirty_ring, reset_protects_the_collected_pages)
 {

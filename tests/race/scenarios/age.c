@@ -343,6 +343,57 @@ const struct race_scenario m15_age_window = {
 	},
 };
 
+/* ---- The fast path, beside a root that is dropped ---- */
+
+static void root_setup(void *ctx)
+{
+	(void)ctx;
+	window_up(0);
+	guest_check("before, the guest");
+	age();
+}
+
+static void root_drop(void *ctx)
+{
+	(void)ctx;
+	if (shadow_zap_all(window.shadow))
+		explore_fail("shadow_zap_all() failed");
+	explore_say("the table is dropped");
+}
+
+static void root_finish(void *ctx)
+{
+	(void)ctx;
+	shadow_check(window.shadow, window_wrong, NULL);
+	world_move(0);
+	write_version(0, 2);
+	guest_check("later, the guest");
+	window_down();
+}
+
+const struct race_scenario m14_fast_root = {
+	.name = "m14-fast-root",
+	.rows = "M14",
+	.title = "An aged page gets its rights back in a tree that is dropped",
+	.question = "An aged page is used again: its leaf is there, so the fault gives its rights back, maps it in the window, and asks "
+		    "neither the primary nor the sequence. Meanwhile the whole table is dropped. The compare-and-swap of the "
+		    "leaf succeeds. Is that check enough?",
+	.lesson = "The leaf was in the old tree, which is taken apart without another flush: the guest reaches a page of which the "
+		  "table knows nothing, and no zap will take it away. A window has a copy of the table, so the fast path looks "
+		  "under mmu_lock whether its root is still the current one.",
+	.variant = {
+		{ "root", RACE_PASS, 0, "Under the lock: is the root still that of the snapshot?" },
+		{ "cas-only", RACE_VIOLATION, 146, "The compare-and-swap of the leaf alone." },
+	},
+	.program = {
+		.setup = root_setup,
+		.finish = root_finish,
+		.threads = 2,
+		.thread = { { "guest: uses page 0", window_guest }, { "VMM: drops the table", root_drop } },
+	},
+	.bound = 2,
+};
+
 /* ---- Beside dirty logging ---- */
 
 static uint64_t copy; /* of page 0, by the collector alone */
