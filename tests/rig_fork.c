@@ -79,11 +79,33 @@ uint64_t rig_foreign(struct rig *r)
 	return foreign;
 }
 
+uint32_t rig_sharers(struct rig *r, uint64_t page)
+{
+	uint32_t n = 0;
+
+	rwlock_read_acquire(&r->mm->mmap_lock);
+	struct region *region = hostmm_region(r->mm, rig_hva(r, page));
+
+	page = region_page(region, rig_hva(r, page));
+	for (struct region *s = hpte_sharers(region, page); s; s = hpte_chunk(s, page)->next)
+		n++;
+	rwlock_read_release(&r->mm->mmap_lock);
+	return n;
+}
+
+/* Who has a page by the chunk that he shares with @r is no map of its own. */
 uint32_t rig_maps(struct rig *r, uint64_t page)
 {
 	fn_t fn = rig_frame(r, page);
+	uint32_t n;
 
-	return fn == FN_NONE ? 0 : pool_maps(r->pool, fn);
+	if (fn == FN_NONE)
+		return 0;
+	n = pool_maps(r->pool, fn);
+	for (page = 0; page < r->pages; page++)
+		if (rig_frame(r, page) == fn)
+			n += rig_sharers(r, page);
+	return n;
 }
 
 uint32_t rig_refs(struct rig *r, uint64_t page)

@@ -19,6 +19,8 @@ uint64_t rig_foreign(struct rig *r);
 
 /* Maps and references of the frame that @page has. */
 uint32_t rig_maps(struct rig *r, uint64_t page);
+/* How many regions have the page by sharing the chunk that is @r's. */
+uint32_t rig_sharers(struct rig *r, uint64_t page);
 uint32_t rig_refs(struct rig *r, uint64_t page);
 
 /* The home frame of @page. */

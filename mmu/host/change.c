@@ -30,7 +30,7 @@ static int change_pages(struct region *r, uint64_t page, uint64_t last,
 static bool has_any(struct region *r, uint64_t page, uint64_t end, uint64_t bit)
 {
 	for (; page < end; page++)
-		if (sync_load(&r->hpte[page]) & bit)
+		if (hpte_peek(r, page) & bit)
 			return true;
 	return false;
 }

@@ -165,6 +165,7 @@ static int copy_if_shared(struct mmu_notifier_range *range, struct region *r, ui
 	hpte_wait_idle(r, page, page + 1);
 	if (!(hpte_read(r, page) & HPTE_PRESENT) || !hpte_is_shared(r, page))
 		return 0;
+	hpte_hide(r, page, end); /* in one call */
 	fn = r->home + page;
 	if (end > page + 1 && pool_refs(r->pool, fn) && !alloc_run(r->pool, end - page, &fn)) {
 		copy_page(range, r, page, fn);

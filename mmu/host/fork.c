@@ -7,42 +7,37 @@
 #include "mmu/host/hostmm_priv.h"
 
 /*
- * When more pages than this are shown for stores, the view is emptied at once and filled on demand: to protect entry by entry
- * takes as long as fork(2) does. A view may always show less.
+ * What the view shows for stores it shows for loads from now on: in one call for all chunks in a row, since most of it is
+ * the flush. Pages between that it does not show cost nothing; chunks, as of a sparse region, would.
  */
-#define FORK_PROTECT_MAX CHUNK_PAGES
-
-static bool shows_many(struct region *r)
+static void protect_region(struct region *r)
 {
-	const uint64_t both = HPTE_VIEW | HPTE_WRITE;
-	uint64_t n = 0;
+	uint64_t npages = region_pages(r), first = 0, last = 0;
 
-	for (uint64_t page = 0; page < region_pages(r) && n <= FORK_PROTECT_MAX; page++)
-		n += (sync_load(&r->hpte[page]) & both) == both;
-	return n > FORK_PROTECT_MAX;
-}
+	for (uint64_t page = 0, end; page < npages; page = end) {
+		struct chunk_lock *chunk;
+		bool shown;
 
-/*
- * Write-protect, then share: an entry that has become a second map must find the first read-only. Nobody else knows @to.
- * Kernel: copy_present_pte().
- */
-static void share_region(struct region *to, struct region *from)
-{
-	/* Nobody fills it meanwhile: mmap_lock is held for writing. */
-	bool hidden = shows_many(from);
-
-	if (hidden)
-		view_zap(from->view, 0, region_pages(from));
-	for (uint64_t page = 0, end; page < region_pages(from); page = end) {
-		struct chunk_lock *mine = region_chunk(to, page), *chunk = region_chunk(from, page);
-
-		end = chunk_end(page, region_pages(from));
-		lock_acquire(&mine->lock);
+		end = chunk_end(page, npages);
+		if (!hpte_chunk(r, page)->writable) /* nobody writes it: mmap_lock */
+			continue;
+		chunk = region_chunk(r, page);
 		lock_acquire(&chunk->lock);
-		hpte_fork(to, from, page, end, hidden);
+		shown = hpte_fork_protect(r, page, end);
 		lock_release(&chunk->lock);
-		lock_release(&mine->lock);
+		if (!shown)
+			continue;
+		if (first < last && last < page) {
+			view_wrprotect(r->view, first, last - first);
+			first = page;
+		} else if (first == last) {
+			first = page;
+		}
+		last = end;
 	}
+	if (first < last)
+		view_wrprotect(r->view, first, last - first);
+	hpte_tell_tlbs(r, 0, npages);
 }
 
 /* The child's pages have the rights of the parent's, and end where they end. Nobody else knows @to. */
@@ -86,7 +81,9 @@ static int fork_region(struct hostmm *child, struct region *from)
 		return rc;
 	if (told)
 		bracket_start(&range, from, 0, region_pages(from), MMU_NOTIFY_PROTECTION_PAGE);
-	share_region(to, from);
+	/* Protect, then share: whoever finds a second page with a frame finds the first read-only. */
+	protect_region(from);
+	hpte_fork(to, from);
 	if (told)
 		bracket_end(&range);
 	return 0;

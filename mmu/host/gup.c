@@ -57,7 +57,7 @@ static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t mus
 			     ? own_get(r, must, write)
 			     : cow_get(r, must, gup->ahead_end, write, &hpte);
 	for (; !rc && page < end; page++, out++) {
-		hpte = sync_load(&r->hpte[page]);
+		hpte = hpte_read(r, page);
 		if (!hpte_is_usable(hpte) && !is_owned(hpte, gup->owner)) {
 			out->fn = FN_NONE;
 			continue;
@@ -126,7 +126,7 @@ bool hostmm_peek_owner(struct hostmm *mm, const void *owner, hva_t hva, struct g
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, hva);
 	if (r)
-		hpte = sync_load(&r->hpte[region_page(r, hva)]);
+		hpte = hpte_peek(r, region_page(r, hva));
 	rwlock_read_release(&mm->mmap_lock);
 	page->fn = hpte_fn(hpte);
 	page->writable = hpte & HPTE_WRITE;

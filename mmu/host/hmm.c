@@ -56,7 +56,7 @@ static int pull_page(struct region *r, uint64_t page)
 /* Kernel: migrate_to_ram(), remove_device_exclusive_entry(). */
 static int pull_bracket(struct region *r, uint64_t page)
 {
-	bool exclusive = sync_load(&r->hpte[page]) & HPTE_EXCL; /* for the event: a hint */
+	bool exclusive = hpte_peek(r, page) & HPTE_EXCL; /* for the event: a hint */
 	struct chunk_lock *chunk = region_chunk(r, page);
 	struct mmu_notifier_range range;
 	int rc;
@@ -78,7 +78,7 @@ static int pull_owned(struct region *r, uint64_t page, uint64_t end, unsigned ow
 	if (!sync_load(&r->has_away))
 		return 0;
 	for (; !rc && page < end; page++) {
-		uint64_t hpte = sync_load(&r->hpte[page]);
+		uint64_t hpte = hpte_peek(r, page);
 
 		if ((hpte & HPTE_AWAY) && (!owner || hpte_owner(hpte) == owner))
 			rc = pull_bracket(r, page);
@@ -177,7 +177,7 @@ static int bring_in(struct region *r, uint64_t page, uint64_t last)
 
 	for (; !rc && page < last; page++) {
 		struct chunk_lock *chunk = region_chunk(r, page);
-		uint64_t is = sync_load(&r->hpte[page]);
+		uint64_t is = hpte_peek(r, page);
 
 		if ((is & HPTE_AWAY) || (!r->pager && !(is & HPTE_SWAP)))
 			continue;

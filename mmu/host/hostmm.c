@@ -133,13 +133,14 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 	}
 	(void)madvise(r->hpte, npages * sizeof(*r->hpte), MADV_NOHUGEPAGE); /* it is sparse */
 	r->split = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->split));
-	if (!r->split) {
+	r->chunks = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->chunks));
+	if (!r->split || !r->chunks) {
 		rc = -ENOMEM;
-		goto err_undo_hpte;
+		goto err_undo_chunks;
 	}
 	rc = view_create(&r->view, mm->pool, u, npages, home);
 	if (rc)
-		goto err_undo_split;
+		goto err_undo_chunks;
 	r->mm = mm;
 	r->source = source;
 	r->pool = mm->pool;
@@ -159,9 +160,9 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 
 err_undo_view:
 	view_destroy(r->view);
-err_undo_split:
+err_undo_chunks:
+	free(r->chunks);
 	free(r->split);
-err_undo_hpte:
 	munmap(r->hpte, npages * sizeof(*r->hpte));
 err_undo_alloc:
 	free(r);
@@ -177,6 +178,7 @@ static void region_destroy(struct region *r)
 	munmap(r->hpte, npages * sizeof(*r->hpte));
 	if (r->prots)
 		munmap(r->prots, npages);
+	free(r->chunks);
 	free(r->split);
 	lock_fini(&r->store);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
@@ -270,9 +272,12 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva)
 	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, &mm->subscriptions, r->start, r->end);
 	bug_on(mmu_notifier_invalidate_range_start(&range));
 	for (uint64_t page = 0, end; page < region_pages(r); page = end) {
-		struct chunk_lock *chunk = region_chunk(r, page);
+		struct chunk_lock *chunk;
 
 		end = chunk_end(page, region_pages(r));
+		if (hpte_forget(r, page))
+			continue;
+		chunk = region_chunk(r, page);
 		lock_acquire(&chunk->lock);
 		hpte_clear(r, page, end);
 		lock_release(&chunk->lock);

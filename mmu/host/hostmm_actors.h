@@ -6,9 +6,11 @@
  *
  * Rules of sharing:
  *	1. A frame counts its maps: the hptes that have it. References of hostmm_gup() are counted apart (pool_refs()).
- *	2. An hpte whose frame has more maps than its own is never writable.
+ *	   Pages of a chunk that a fork shares are one hpte, with one map and one reference (hpte_share.c).
+ *	2. An hpte whose frame has more maps than its own, or whose chunk is shared, is never writable.
  *	3. A map is added only by who has one: with the lock of an hpte that maps the frame held, or holding a map of
- *	   his own. So whoever holds his hpte's lock and counts one map is alone, and stays alone.
+ *	   his own, or copying a shared chunk. So whoever holds his hpte's lock, finds its chunk not shared, and then counts
+ *	   one map, is alone, and stays alone.
  *	4. A store to a page that shares its frame breaks the sharing (CLEAR): the page gets a copy in its home frame if
  *	   that is free, else in a frame of no region. Kernel: wp_page_copy(). Behind a page that is writable, up to fifteen
  *	   more that share are copied in the same bracket, and taken for stored to.
@@ -33,8 +35,8 @@
 /*
  * hostmm_fork - a child of @mm: the same regions at other addresses (hostmm_fork_hva()), with rights, pager and
  * contents as they are now, and home frames of its own. Present frames are shared; whoever stores first gets a copy.
- * Per region that may be written, the parent's entries lose W inside one PROTECTION_PAGE bracket; if many are shown for
- * stores, its host view is emptied at once instead, and filled again on demand. Pages that are absent
+ * Per region that may be written, the parent's entries and its host view lose W inside one PROTECTION_PAGE bracket. Entries are
+ * shared by chunks of 512, and copied by chunks when one side looks or changes (hpte_share.c). Pages that are absent
  * come from the pager in each mm by itself. Pages that devices have come back first (hostmm_device.h).
  * Takes @mm's mmap_lock for writing. 0; -ENOSPC without room for home frames; what hostmm_create() and hostmm_map()
  * return. After an error nothing has changed but that some stores fault. Children may be forked and outlive @mm.

@@ -22,7 +22,7 @@ static uint8_t away_state(uint64_t hpte, unsigned owner)
 
 static uint8_t page_state(struct region *r, uint64_t page, unsigned owner)
 {
-	uint64_t hpte = sync_load(&r->hpte[page]);
+	uint64_t hpte = hpte_peek(r, page);
 
 	if (!(region_prot(r, page) & HOSTMM_PROT_READ))
 		return SNAPSHOT_HOLE;
@@ -47,7 +47,7 @@ static bool is_huge(struct region *r, hva_t hva, uint64_t n)
 	if (start < r->start || (n << PAGE_SHIFT) > r->end - start)
 		return false;
 	page = region_page(r, start);
-	return hpte_fn(sync_load(&r->hpte[page])) % n == 0 && region_is_run(r, page, n);
+	return hpte_fn(hpte_peek(r, page)) % n == 0 && region_is_run(r, page, n);
 }
 
 static void walk_region(struct region *r, hva_t start, hva_t end, unsigned owner, uint8_t *state)
@@ -102,7 +102,7 @@ static int64_t age_chunk(struct region *r, uint64_t page, uint64_t end, enum hos
 
 	lock_acquire(&chunk->lock);
 	for (; page < end; page++)
-		if (sync_load(&r->hpte[page]) & HPTE_PRESENT)
+		if (hpte_read(r, page) & HPTE_PRESENT)
 			young += is_young(r->mm, region_hva(r, page), how);
 	lock_release(&chunk->lock);
 	return young;

@@ -24,6 +24,12 @@ static void lint_change(struct region *r, uint64_t page, uint64_t old, uint64_t 
 			  is ? hpte_fn(new) : FN_NONE, is ? lint_rights(new) : 0);
 }
 
+void hpte_store(struct region *r, uint64_t page, uint64_t old, uint64_t new)
+{
+	lint_change(r, page, old, new);
+	sync_store(&r->hpte[page], new);
+}
+
 /* States that exist. */
 static void check_state(uint64_t hpte)
 {
@@ -37,6 +43,15 @@ static void check_state(uint64_t hpte)
 	bug_on((hpte & HPTE_EXCL) && !(hpte & HPTE_WRITE));
 	bug_on((hpte & (HPTE_CLEAN | HPTE_CLEANING)) &&
 	       (hpte & (HPTE_PRESENT | HPTE_WRITE)) != HPTE_PRESENT);
+}
+
+/* Who shares the chunk keeps what it says now. What the view shows, and what the store has, is each region's own affair. */
+static void unshare_for(struct region *r, uint64_t page, uint64_t old, uint64_t new)
+{
+	const uint64_t own = HPTE_VIEW | HPTE_CLEAN | HPTE_CLEANING;
+
+	if (r->is_private && ((old ^ new) & ~own) && hpte_sharers(r, page))
+		hpte_unshare(r, page);
 }
 
 /*
@@ -53,6 +68,10 @@ void hpte_set(struct region *r, uint64_t page, uint64_t new)
 		new &= ~(HPTE_CLEAN | HPTE_CLEANING);
 	lock_assert_held(&region_chunk(r, page)->lock);
 	check_state(new);
+	unshare_for(r, page, old, new);
+	hpte_chunk(r, page)->used = true;
+	if (new &HPTE_WRITE)
+		hpte_chunk(r, page)->writable = true;
 	bug_on(has && !had && !(old & HPTE_BUSY));
 	bug_on((old & HPTE_VIEW) && moves);
 	if (has && (!had || moves))
@@ -61,19 +80,20 @@ void hpte_set(struct region *r, uint64_t page, uint64_t new)
 		bug_on(pool_maps(r->pool, hpte_fn(new)) != 1);
 		pool_dirty(r->pool, hpte_fn(new));
 	}
-	lint_change(r, page, old, new);
 	if (had && (!has || moves))
 		rmap_remove(r, page, hpte_fn(old));
-	sync_store(&r->hpte[page], new);
+	hpte_store(r, page, old, new);
 	if (has && (!had || moves))
-		rmap_add(r, page, 1, hpte_fn(new));
+		rmap_add(r, page, hpte_fn(new));
 	if (had && (!has || moves))
 		pool_unmap(r->pool, hpte_fn(old));
 }
 
+/* In this order: who shares the chunk no longer has maps of his own. */
 bool hpte_is_shared(struct region *r, uint64_t page)
 {
-	return pool_maps(r->pool, hpte_fn(hpte_read(r, page))) > 1;
+	return (r->is_private && hpte_sharers(r, page) && !mutant(232)) ||
+	       pool_maps(r->pool, hpte_fn(hpte_read(r, page))) > 1;
 }
 
 void hpte_wait_idle(struct region *r, uint64_t page, uint64_t end)
@@ -193,15 +213,18 @@ static void put_taken(struct region *r, uint64_t page, uint64_t end)
 void hpte_clear(struct region *r, uint64_t page, uint64_t end)
 {
 	struct hidden hidden = hide_entries(r, page, end);
+	bool told = !mutant(23) ||
+		    !hpte_sharers(r, page); /* 23: "no frame of a shared chunk goes" */
 
-	if (!mutant(241))
+	if (told && !mutant(241))
 		flush_hidden(r, hidden);
 	for (uint64_t i = page; i < end; i++)
 		if (hpte_has_frame(hpte_read(r, i)))
 			hpte_take(r, i);
 	if (mutant(24))
 		put_taken(r, page, end);
-	hpte_tell_tlbs(r, page, end);
+	if (told)
+		hpte_tell_tlbs(r, page, end);
 	put_taken(r, page, end);
 	if (mutant(241))
 		flush_hidden(r, hidden);
@@ -313,55 +336,21 @@ void hpte_share(struct region *r, uint64_t page, fn_t fn)
 	hpte_set(r, page, present(r, page, fn, false));
 }
 
-/* Entries without steps between: nobody knows the region, and its maps are counted and linked in runs. */
-static void set_forked(struct region *r, uint64_t page, fn_t fn)
+bool hpte_fork_protect(struct region *r, uint64_t page, uint64_t end)
 {
-	uint64_t new = present(r, page, fn, false);
+	struct hpte_chunk *chunk = hpte_chunk(r, page);
+	bool shown = false;
 
-	bug_on(hpte_read(r, page));
-	lint_change(r, page, 0, new);
-	sync_store(&r->hpte[page], new);
-}
-
-/* Pages of a fork's child in a row, and so their frames. */
-struct forked {
-	uint64_t page, n;
-	fn_t fn;
-};
-
-static void end_run(struct region *r, const struct forked *run)
-{
-	if (!run->n)
-		return;
-	pool_share(r->pool, run->fn, run->n);
-	rmap_add(r, run->page, run->n, run->fn);
-}
-
-void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden)
-{
-	struct forked run = { .n = 0 };
-	uint64_t start = page;
-
-	if (!hidden)
-		hpte_wrprotect(from, page, end);
+	lock_assert_held(&region_chunk(r, page)->lock);
+	chunk->writable = false;
 	for (; page < end; page++) {
-		uint64_t entry = hpte_read(from, page);
+		uint64_t entry = hpte_read(r, page);
 
 		bug_on(entry & (HPTE_BUSY | HPTE_AWAY)); /* page-ins hold mmap_lock */
-		if (entry & HPTE_SOFT)
-			hpte_copy_soft(to, page, entry);
-		if (!(entry & HPTE_PRESENT))
+		if (!(entry & HPTE_WRITE))
 			continue;
-		if (hidden && (entry & (HPTE_WRITE | HPTE_VIEW)))
-			hpte_set(from, page, entry & ~(HPTE_WRITE | HPTE_VIEW));
-		if (page != run.page + run.n || hpte_fn(entry) != run.fn + run.n) {
-			end_run(to, &run);
-			run = (struct forked){ .page = page, .fn = hpte_fn(entry) };
-		}
-		run.n++;
-		set_forked(to, page, hpte_fn(entry));
+		hpte_store(r, page, entry, entry & ~HPTE_WRITE);
+		shown |= entry & HPTE_VIEW;
 	}
-	end_run(to, &run);
-	if (hidden)
-		hpte_tell_tlbs(from, start, end);
+	return shown;
 }

@@ -63,6 +63,24 @@ struct chunk_lock {
 };
 
 /*
+ * A fork shares chunks. The *lender* has the entries, with their references, maps and links; those of a *sharer* are
+ * empty. A sharer copies the chunk before anybody looks at it (region_chunk(), hpte_peek()); a lender that is to change
+ * what was inherited gives it to one of the sharers first, who lends it to the others (hpte_set()). While a chunk is
+ * lent no entry has W, or is busy or away. Page i of all of them is the same page.
+ *
+ * Locks used to protect members:
+ *	s	rmap->lock; lender and sharers are also read without it: who finds none finds the copies done (acquire)
+ *	c	the chunk lock, or rmap->lock while the chunk has a lender
+ */
+struct hpte_chunk {
+	_Atomic(struct region *) lender;  /* [s] NULL: the entries are the region's own */
+	_Atomic(struct region *) sharers; /* [s] the first of those that have our entries */
+	struct region *next, *prev;	  /* [s] the other sharers of the lender's */
+	bool used;			  /* [c] some entry may be other than empty */
+	bool writable;			  /* [c] some entry may have W */
+};
+
+/*
  * Locks used to protect members:
  *	I	immutable after hostmm_map()
  *	m	mmap_lock: read to look, write to change
@@ -89,6 +107,7 @@ struct region {
 	hva_t forked_from; /* [I] where the parent has this region; 0 without a parent */
 	_Atomic(struct ksm_area *) ksm; /* [a] of ksm.c: its pages are merged; NULL: not */
 	_Atomic uint64_t *hpte;		/* [c] sparse */
+	struct hpte_chunk *chunks;	/* [I] the array */
 	struct rmap_region rmap;	/* rmap.c's */
 	struct lock store; /* held while pages are written to the store: one after the other */
 	_Atomic uint8_t *
@@ -134,9 +153,29 @@ static inline fn_t hpte_fn(uint64_t hpte)
 	return (hpte & HPTE_FN_MASK) >> PAGE_SHIFT;
 }
 
+static inline struct hpte_chunk *hpte_chunk(struct region *r, uint64_t page)
+{
+	return &r->chunks[page / CHUNK_PAGES];
+}
+
+/* hpte_own - copy the chunk of @page, which may have a lender. mmap_lock held; no lock below rmap->lock. */
+void hpte_own(struct region *r, uint64_t page);
+
+/* The lock of the chunk of @page, whose entries are the region's own from now on. mmap_lock held. */
 static inline struct chunk_lock *region_chunk(struct region *r, uint64_t page)
 {
+	/* Acquire: pairs with whoever has made the copy. */
+	if (r->forked_from && sync_load_acquire(&hpte_chunk(r, page)->lender))
+		hpte_own(r, page);
 	return &r->chunk[(page / CHUNK_PAGES) % CHUNK_LOCKS];
+}
+
+/* The entry of @page as it is now. mmap_lock held, the chunk lock or not. */
+static inline uint64_t hpte_peek(struct region *r, uint64_t page)
+{
+	if (r->forked_from && sync_load_acquire(&hpte_chunk(r, page)->lender))
+		hpte_own(r, page);
+	return sync_load(&r->hpte[page]);
 }
 
 /* First page after @page's chunk, or @end if that comes first. */
@@ -207,15 +246,22 @@ void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);
 void hpte_share(struct region *r, uint64_t page, fn_t fn);
 
 /*
- * hpte_fork - let pages [page, end) of @to, which nobody knows, share the frames that those of @from have, and be
- * read-only in both. None is busy, none is a device's. @hidden: the view of @from shows none of them any more. Both chunk locks held.
+ * hpte_fork_protect - clear W in the chunk [page, end), and tell nobody: the caller does, for all chunks at once. None is busy, none
+ * is a device's. Returns whether the view may show one for stores.
+ * hpte_fork - let @to, which nobody knows, share all chunks of @from that have entries; none has W. @from's mmap_lock held
+ * for writing, no chunk lock.
+ * hpte_unshare - nobody but @r has its entries of the chunk of @page any more. Chunk lock held, or nobody finds @r.
+ * hpte_forget - if the chunk of @page has a lender, let it be empty, and the region's own; else false. No chunk lock held.
  */
-void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t end, bool hidden);
+bool hpte_fork_protect(struct region *r, uint64_t page, uint64_t end);
+void hpte_fork(struct region *to, struct region *from);
+void hpte_unshare(struct region *r, uint64_t page);
+bool hpte_forget(struct region *r, uint64_t page);
 
 /*
  * Entries without a frame that are not empty (HPTE_SOFT). hpte_give_soft - let the page, which has just been taken or is empty,
- * have @entry and the caller's count of its slot. hpte_take_soft - the other way round; the page is empty. hpte_copy_soft - let
- * @page, which is empty, have the same as @entry, and a count of its own. hpte_drop_soft - empty it, and drop the count.
+ * have @entry and the caller's count of its slot. hpte_take_soft - the other way round; the page is empty. hpte_drop_soft -
+ * empty it, and drop the count.
  * hpte_give_clean - hpte_give(), without W, of what the region's store gave. hpte_begin_clean - the contents of the page, which
  * has no W, are about to be written to the store. hpte_end_clean - they have been, or not: it is clean if nobody could store since.
  * hpte_swap_in - hpte_get() of a page that is HPTE_SWAP, with those that follow before @end and in the file. Drops the chunk lock
@@ -223,7 +269,6 @@ void hpte_fork(struct region *to, struct region *from, uint64_t page, uint64_t e
  */
 void hpte_give_soft(struct region *r, uint64_t page, uint64_t entry);
 uint64_t hpte_take_soft(struct region *r, uint64_t page);
-void hpte_copy_soft(struct region *r, uint64_t page, uint64_t entry);
 void hpte_drop_soft(struct region *r, uint64_t page);
 void hpte_give_clean(struct region *r, uint64_t page, fn_t fn);
 void hpte_begin_clean(struct region *r, uint64_t page);
@@ -231,16 +276,24 @@ void hpte_end_clean(struct region *r, uint64_t page, bool written);
 int hpte_swap_in(struct region *r, uint64_t page, uint64_t end, bool write);
 
 /*
- * hpte_set - the one writer of entries, for the files hpte*.c alone: checks the transition, counts maps, tells the linter.
+ * For the files hpte*.c alone. hpte_set - the one writer of entries: checks the transition, unshares the chunk, counts maps, tells the
+ * linter. hpte_store - no more than the last, for who has done the rest in bulk.
  */
 void hpte_set(struct region *r, uint64_t page, uint64_t new);
+void hpte_store(struct region *r, uint64_t page, uint64_t old, uint64_t new);
 
 static inline uint64_t hpte_read(struct region *r, uint64_t page)
 {
 	return sync_load(&r->hpte[page]);
 }
 
-/* hpte_is_shared - has another entry the frame of @page, which is present? If not, that stays so. */
+/* The first region that has the entries of @r's chunk of @page, too. None: that stays so (mmap_lock held). */
+static inline struct region *hpte_sharers(struct region *r, uint64_t page)
+{
+	return sync_load_acquire(&hpte_chunk(r, page)->sharers);
+}
+
+/* hpte_is_shared - has another page the frame of @page, which is present? If not, that stays so. */
 bool hpte_is_shared(struct region *r, uint64_t page);
 
 #endif

@@ -34,13 +34,6 @@ uint64_t hpte_take_soft(struct region *r, uint64_t page)
 	return entry;
 }
 
-void hpte_copy_soft(struct region *r, uint64_t page, uint64_t entry)
-{
-	if (entry & HPTE_SWAP)
-		swap_get(r->pool->swap, slot_of(entry));
-	hpte_give_soft(r, page, entry);
-}
-
 void hpte_drop_soft(struct region *r, uint64_t page)
 {
 	uint64_t entry = hpte_take_soft(r, page);

@@ -25,18 +25,18 @@ static bool is_split(struct region *r, uint64_t page, uint64_t n)
 /* The last page, then the middle: a run that is none mostly breaks there, or is not there at all. */
 static bool is_run(struct region *r, uint64_t page, uint64_t n, uint64_t first)
 {
-	if (is_split(r, page, n) || !is_next(sync_load(&r->hpte[page + n - 1]), first, n - 1) ||
-	    !is_next(sync_load(&r->hpte[page + n / 2]), first, n / 2))
+	if (is_split(r, page, n) || !is_next(hpte_peek(r, page + n - 1), first, n - 1) ||
+	    !is_next(hpte_peek(r, page + n / 2), first, n / 2))
 		return false;
 	for (uint64_t i = 1; i < n; i++)
-		if (!is_next(sync_load(&r->hpte[page + i]), first, i))
+		if (!is_next(hpte_peek(r, page + i), first, i))
 			return false;
 	return true;
 }
 
 bool region_is_run(struct region *r, uint64_t page, uint64_t n)
 {
-	uint64_t first = sync_load(&r->hpte[page]);
+	uint64_t first = hpte_peek(r, page);
 
 	return hpte_is_usable(first) && is_run(r, page, n, first);
 }
@@ -57,7 +57,7 @@ bool hostmm_huge(struct hostmm *mm, hva_t hva, uint64_t n, struct gup_page *firs
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, hva);
 	if (r && n && n <= (r->end - hva) >> PAGE_SHIFT) {
-		uint64_t page = region_page(r, hva), hpte = sync_load(&r->hpte[page]);
+		uint64_t page = region_page(r, hva), hpte = hpte_peek(r, page);
 
 		huge = hpte_is_usable(hpte) && is_run(r, page, n, hpte); /* one look at the first */
 		if (huge)

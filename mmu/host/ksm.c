@@ -187,7 +187,7 @@ int ksm_register(struct ksm *ksm, struct hostmm *mm, hva_t start, hva_t end)
 /* A page that only the service shares with is alone when that lets go: no copy. */
 static int unmerge(struct ksm *ksm, struct region *r, uint64_t page)
 {
-	uint64_t hpte = sync_load(&r->hpte[page]);
+	uint64_t hpte = hpte_peek(r, page);
 	fn_t fn = hpte_fn(hpte);
 
 	if (!hpte_is_usable(hpte) ||

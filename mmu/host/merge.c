@@ -27,7 +27,7 @@ int merge_protect(struct region *r, uint64_t page, fn_t *fn)
 	bracket_start(&range, r, page, page + 1, MMU_NOTIFY_CHANGE);
 	lock_acquire(&chunk->lock);
 	hpte_wait_idle(r, page, page + 1);
-	hpte = sync_load(&r->hpte[page]);
+	hpte = hpte_read(r, page);
 	if (hpte & HPTE_PRESENT) {
 		hpte_wrprotect(r, page, page + 1);
 		*fn = hpte_fn(hpte);
@@ -65,7 +65,7 @@ static int replace(struct region *r, uint64_t page, fn_t old, fn_t new)
 	bracket_start(&range, r, page, page + 1, MMU_NOTIFY_CHANGE);
 	lock_acquire(&chunk->lock);
 	hpte_wait_idle(r, page, page + 1);
-	hpte = sync_load(&r->hpte[page]);
+	hpte = hpte_read(r, page);
 	if ((hpte & HPTE_PRESENT) && hpte_fn(hpte) == old) {
 		pool_get(r->pool, new);
 		bracket_repoint(&range, r, page, new);
@@ -145,7 +145,7 @@ int hostmm_unmerge(struct hostmm *mm, hva_t hva)
 		return -EINVAL;
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, hva);
-	if (r && !(sync_load(&r->hpte[region_page(r, hva)]) & HPTE_PRESENT))
+	if (r && !(hpte_peek(r, region_page(r, hva)) & HPTE_PRESENT))
 		rc = -ENOENT;
 	else if (r)
 		rc = cow_break(r, region_page(r, hva));

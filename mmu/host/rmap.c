@@ -74,6 +74,10 @@ void rmap_remove_region(struct region *r)
 	struct rmap *rmap = r->pool->rmap;
 	uint64_t npages = region_pages(r);
 
+	/* What it lends is empty, and yet others wait for it. */
+	for (uint64_t page = 0; r->is_private && page < npages; page += CHUNK_PAGES)
+		if (hpte_sharers(r, page))
+			hpte_unshare(r, page);
 	lock_acquire(&rmap->lock);
 	interval_tree_remove(&rmap->homes, &r->rmap.homes);
 	lock_release(&rmap->lock);
@@ -99,16 +103,34 @@ static void link_page(struct region *r, uint64_t page, struct rmap_link **head)
 	*head = link;
 }
 
-void rmap_add(struct region *r, uint64_t page, uint64_t n, fn_t fn)
+void rmap_add_locked(struct region *r, uint64_t page, uint64_t n, fn_t fn)
 {
 	struct rmap *rmap = r->pool->rmap;
 
-	if (n == 1 && !is_followed(r, page, fn))
-		return;
-	lock_acquire(&rmap->lock);
+	lock_assert_held(&rmap->lock);
 	for (; n; page++, fn++, n--)
 		if (is_followed(r, page, fn))
 			link_page(r, page, &rmap->head[fn]);
+}
+
+void rmap_add(struct region *r, uint64_t page, fn_t fn)
+{
+	struct rmap *rmap = r->pool->rmap;
+
+	if (!is_followed(r, page, fn))
+		return;
+	lock_acquire(&rmap->lock);
+	rmap_add_locked(r, page, 1, fn);
+	lock_release(&rmap->lock);
+}
+
+void rmap_lock(struct rmap *rmap)
+{
+	lock_acquire(&rmap->lock);
+}
+
+void rmap_unlock(struct rmap *rmap)
+{
 	lock_release(&rmap->lock);
 }
 
@@ -136,16 +158,33 @@ struct rmap_map {
 	hva_t hva;
 };
 
+/* With room for as many; more are counted. */
+struct rmap_maps {
+	struct rmap_map *map;
+	size_t room, n;
+};
+
 /* rmap->lock held: a region that is listed has an mm that is there. */
 static void pin(struct hostmm *mm)
 {
 	mm->pins += !mutant(27);
 }
 
-static void note(struct rmap_map *map, struct region *r, uint64_t page)
+static void note(struct rmap_maps *maps, struct region *r, uint64_t page)
 {
-	pin(r->mm);
-	*map = (struct rmap_map){ .mm = r->mm, .hva = region_hva(r, page) };
+	if (maps->n < maps->room) {
+		pin(r->mm);
+		maps->map[maps->n] = (struct rmap_map){ .mm = r->mm, .hva = region_hva(r, page) };
+	}
+	maps->n++;
+}
+
+/* The page, and those of regions that have its chunk from it. */
+static void note_all(struct rmap_maps *maps, struct region *r, uint64_t page)
+{
+	note(maps, r, page);
+	for (struct region *s = hpte_sharers(r, page); s; s = hpte_chunk(s, page)->next)
+		note(maps, s, page);
 }
 
 void rmap_pin(struct hostmm *mm)
@@ -185,68 +224,63 @@ static struct region *region_of(struct interval_node *node)
 	return (struct region *)(void *)((char *)node - offsetof(struct region, rmap.homes));
 }
 
-/* Up to @room pages, or how many there are with no room at all. rmap->lock held: their regions stay meanwhile. */
-static size_t collect(struct rmap *rmap, fn_t fn, struct rmap_map *maps, size_t room)
+/* rmap->lock held: regions stay meanwhile. */
+static void collect(struct rmap *rmap, fn_t fn, struct rmap_maps *maps)
 {
 	struct interval_node *node = interval_tree_first(&rmap->homes, fn, fn + 1);
-	size_t n = 0;
 
 	if (node) {
 		struct region *r = region_of(node);
-		uint64_t page = fn - r->home, hpte = sync_load(&r->hpte[page]);
+		uint64_t page = fn - r->home, hpte = hpte_read(r, page);
 
-		if (hpte_has_frame(hpte) && hpte_fn(hpte) == fn) {
-			if (n < room)
-				note(&maps[n], r, page);
-			n++;
-		}
+		/* Empty if it has a lender: found with that. */
+		if (hpte_has_frame(hpte) && hpte_fn(hpte) == fn)
+			note_all(maps, r, page);
 	}
-	for (struct rmap_link *l = rmap->head[fn]; l && (!room || n < room); l = l->next, n++)
-		if (n < room)
-			note(&maps[n], l->region, (uint64_t)(l - l->region->rmap.links));
-	return room && n > room ? room : n;
+	for (struct rmap_link *l = rmap->head[fn]; l; l = l->next)
+		note_all(maps, l->region, (uint64_t)(l - l->region->rmap.links));
 }
 
-static int snapshot(struct rmap *rmap, fn_t fn, struct rmap_map **maps, size_t *n)
+/* Those that come between the two looks may be missed. */
+static int snapshot(struct rmap *rmap, fn_t fn, struct rmap_maps *maps)
 {
-	size_t room;
-
+	*maps = (struct rmap_maps){ .n = 0 };
 	lock_acquire(&rmap->lock);
-	room = collect(rmap, fn, NULL, 0);
+	collect(rmap, fn, maps);
 	lock_release(&rmap->lock);
-	*n = 0;
-	*maps = NULL;
-	if (!room)
+	if (!maps->n)
 		return 0;
-	*maps = calloc(room, sizeof(**maps));
-	if (!*maps)
+	maps->room = maps->n;
+	maps->n = 0;
+	maps->map = calloc(maps->room, sizeof(*maps->map));
+	if (!maps->map)
 		return -ENOMEM;
 	lock_acquire(&rmap->lock);
-	*n = collect(rmap, fn, *maps, room);
+	collect(rmap, fn, maps);
 	lock_release(&rmap->lock);
+	maps->n = min_u64(maps->n, maps->room);
 	return 0;
 }
 
 int rmap_walk(struct pool *pool, fn_t fn, rmap_one one, void *ctx)
 {
-	struct rmap_map *maps;
-	size_t n;
-	int rc = snapshot(pool->rmap, fn, &maps, &n);
+	struct rmap_maps maps;
+	int rc = snapshot(pool->rmap, fn, &maps);
 
-	if (mutant(1213) && n > 1) /* the first stands for all */
-		while (n > 1)
-			rmap_unpin(maps[--n].mm);
-	for (size_t i = 0; i < n; i++) {
-		struct hostmm *mm = maps[i].mm;
+	if (mutant(1213) && maps.n > 1) /* the first stands for all */
+		while (maps.n > 1)
+			rmap_unpin(maps.map[--maps.n].mm);
+	for (size_t i = 0; i < maps.n; i++) {
+		struct hostmm *mm = maps.map[i].mm;
 
 		rwlock_read_acquire(&mm->mmap_lock);
-		struct region *r = rc ? NULL : hostmm_region(mm, maps[i].hva);
+		struct region *r = rc ? NULL : hostmm_region(mm, maps.map[i].hva);
 
 		if (r)
-			rc = one(r, region_page(r, maps[i].hva), ctx);
+			rc = one(r, region_page(r, maps.map[i].hva), ctx);
 		rwlock_read_release(&mm->mmap_lock);
 		rmap_unpin(mm);
 	}
-	free(maps);
+	free(maps.map);
 	return rc;
 }

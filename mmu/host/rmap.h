@@ -44,11 +44,16 @@ int rmap_add_region(struct region *r);
 void rmap_remove_region(struct region *r);
 
 /*
- * rmap_add - pages [page, page + n) have frames [fn, fn + n) now. rmap_remove - @page has @fn no longer. Chunk lock held.
+ * rmap_add - @page has @fn now. rmap_remove - it has it no longer. Chunk lock held.
+ * rmap_lock, rmap_unlock - for who changes what chunks are shared, by which a walk finds pages, too.
+ * rmap_add_locked - pages [page, page + n), whose chunk is being copied, have frames [fn, fn + n). rmap->lock held.
  * Kernel: folio_add_anon_rmap_ptes().
  */
-void rmap_add(struct region *r, uint64_t page, uint64_t n, fn_t fn);
+void rmap_add(struct region *r, uint64_t page, fn_t fn);
 void rmap_remove(struct region *r, uint64_t page, fn_t fn);
+void rmap_lock(struct rmap *rmap);
+void rmap_unlock(struct rmap *rmap);
+void rmap_add_locked(struct region *r, uint64_t page, uint64_t n, fn_t fn);
 
 /*
  * rmap_pin - @mm stays until rmap_unpin(): it has a region, or is not being destroyed. rmap_wait_unpinned - until nobody has it

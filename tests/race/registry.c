@@ -94,9 +94,10 @@
 	X(m20_large_logging)    \
 	X(m21_flush_unlocked)   \
 	X(m22_move_flush)       \
+	X(m23_heir)             \
+	X(m23_unshare)          \
 	X(m27_exit)             \
 	X(m28_eagain)           \
-	X(pending_mutants)      \
 	X(explorer_two_locks)   \
 	X(explorer_lost_wake)   \
 	X(explorer_grace)       \
