@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * fork: a child of a host mm with 1 GiB that a guest and host threads have touched entirely, beside fork(2) of a process
- * with 1 GiB of small pages. What the call takes; the longest stop of a thread that stores to the memory all the time, in
- * the host view and as a guest, from before the fork until it has stored to a quarter of it; and the first store to a page.
+ * fork: a child of a host mm that a guest and host threads have touched entirely, beside fork(2) of a process with as many
+ * small pages. What the call takes, by size; of 1 GiB, the longest stop of a thread that stores to the memory all the
+ * time, in the host view and in the guest's window, from before the fork until it has stored to some pages after it; and
+ * the first store to a page. The guest is a thread in the window, as a vCPU without KVM.
  */
 #include <errno.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -18,6 +21,7 @@
 
 #define PAGES (1UL << 18)
 #define FIRST 2048u /* pages stored to after the fork */
+#define AFTER 64u   /* a thread's stores after it that belong to its stop */
 
 enum who { NOBODY, HOST, GUEST };
 
@@ -26,6 +30,8 @@ struct fork_case {
 	enum who who; /* stores meanwhile */
 	bool first;   /* measure stores after it, in us; else the stop or the call, in ms */
 };
+
+static uint64_t pages; /* of either side, now */
 
 static double since(uint64_t begin)
 {
@@ -37,45 +43,55 @@ static double since(uint64_t begin)
 static struct storer {
 	pthread_t thread;
 	char *base;
-	atomic_bool running, stop;
-	double longest; /* ms */
+	sem_t begun;
+	_Atomic uint64_t left; /* stores to go, once the fork is over */
+	double longest;	       /* ms, from the first store to the last */
 } storer;
+
+#define FOR_EVER UINT64_MAX
 
 static void *store(void *arg)
 {
 	struct storer *s = arg;
-	uint64_t last = bench_now_ns();
+	uint64_t page = 0, last, left;
 
-	for (uint64_t page = 0; !atomic_load(&s->stop); page = (page + 1) % PAGES) {
+	((volatile char *)s->base)[0] = 1;
+	last = bench_now_ns();
+	sem_post(&s->begun);
+	while ((left = atomic_load(&s->left))) {
 		uint64_t now;
 
+		page = (page + 1) % pages;
 		((volatile char *)s->base)[page << PAGE_SHIFT] = 1;
 		now = bench_now_ns();
-		if (atomic_load_explicit(&s->running, memory_order_relaxed) &&
-		    (double)(now - last) / 1e6 > s->longest)
+		if ((double)(now - last) / 1e6 > s->longest)
 			s->longest = (double)(now - last) / 1e6;
 		last = now;
-		atomic_store_explicit(&s->running, true, memory_order_relaxed);
+		if (left != FOR_EVER)
+			atomic_fetch_sub(&s->left, 1);
 	}
 	return NULL;
 }
 
+/* It stores when this returns. */
 static int storer_start(char *base)
 {
 	int rc;
 
-	storer = (struct storer){ .base = base };
+	storer = (struct storer){ .base = base, .left = FOR_EVER };
+	sem_init(&storer.begun, 0, 0);
 	rc = pthread_create(&storer.thread, NULL, store, &storer);
-	while (!rc && !atomic_load(&storer.running))
-		usleep(100);
+	if (!rc)
+		while (sem_wait(&storer.begun))
+			;
 	return -rc;
 }
 
 static double storer_end(void)
 {
-	usleep(1000);
-	atomic_store(&storer.stop, true);
+	atomic_store(&storer.left, AFTER);
 	pthread_join(storer.thread, NULL);
+	sem_destroy(&storer.begun);
 	return storer.longest;
 }
 
@@ -155,7 +171,7 @@ static int system_fork(const void *arg, double *value)
 	if (pipe(hold))
 		return -errno;
 	/* Alone again after the last child, and touched. */
-	for (uint64_t page = 0; page < PAGES; page++)
+	for (uint64_t page = 0; page < pages; page++)
 		((volatile char *)memory)[page << PAGE_SHIFT] = 1;
 	if (c->who)
 		rc = storer_start(memory);
@@ -191,40 +207,74 @@ out:
 static const struct fork_case cases[] = {
 	{ "call, ms", NOBODY, false },
 	{ "stop of a host thread, ms", HOST, false },
-	{ "stop of a guest's thread, ms", GUEST, false },
+	{ "stop of a thread in the window, ms", GUEST, false },
 	{ "first store, us", NOBODY, true },
 };
 
-static int run_cases(struct bench *b)
+static int run_case(struct bench *b, const char *name, const struct fork_case *c)
 {
-	int rc = window_start(rig.window, rig.shadow);
+	return bench_run(b, &(struct bench_case){
+				    .name = name,
+				    .umbra = umbra_fork,
+				    .reference = system_fork,
+				    .arg = c,
+			    });
+}
+
+/* Do @run with both sides of @npages. */
+static int with_memory(struct bench *b, uint64_t npages, int (*run)(struct bench *b))
+{
+	int rc;
+
+	pages = npages;
+	bench_warm_memory(2 * pages * PAGE_SIZE);
+	memory = mmap(NULL, pages * PAGE_SIZE, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (memory == MAP_FAILED)
+		return -errno;
+	madvise(memory, pages * PAGE_SIZE, MADV_NOHUGEPAGE);
+	rc = shadow_rig_up(&rig, pages, SHADOW_RIG_WINDOW | SHADOW_RIG_POPULATE);
+	if (!rc)
+		rc = window_start(rig.window, rig.shadow);
+	if (!rc) {
+		rc = run(b);
+		window_stop(rig.window);
+	}
+	shadow_rig_down(&rig);
+	munmap(memory, pages * PAGE_SIZE);
+	return rc;
+}
+
+static int run_all(struct bench *b)
+{
+	int rc = 0;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]) && !rc; i++)
-		rc = bench_run(b, &(struct bench_case){
-					  .name = cases[i].name,
-					  .umbra = umbra_fork,
-					  .reference = system_fork,
-					  .arg = &cases[i],
-				  });
-	window_stop(rig.window);
+		rc = run_case(b, cases[i].name, &cases[i]);
 	return rc;
+}
+
+static int run_call(struct bench *b)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "call, %lu MiB, ms", pages >> (20 - PAGE_SHIFT));
+	return run_case(b, name, &cases[0]);
+}
+
+/* A quarter of memory for each side is as much as others can spare. */
+static bool has_memory(uint64_t npages)
+{
+	return npages < (uint64_t)sysconf(_SC_AVPHYS_PAGES) / 4;
 }
 
 static int run(struct bench *b)
 {
-	int rc;
+	int rc = with_memory(b, PAGES, run_all);
 
-	bench_warm_memory(2 * PAGES * PAGE_SIZE);
-	memory = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
-		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (memory == MAP_FAILED)
-		return -errno;
-	madvise(memory, PAGES * PAGE_SIZE, MADV_NOHUGEPAGE);
-	rc = shadow_rig_up(&rig, PAGES, SHADOW_RIG_WINDOW | SHADOW_RIG_POPULATE);
-	if (!rc)
-		rc = run_cases(b);
-	shadow_rig_down(&rig);
-	munmap(memory, PAGES * PAGE_SIZE);
+	for (uint64_t npages = PAGES / 16; !rc && npages <= PAGES * 4; npages *= 4)
+		if (npages != PAGES && has_memory(npages) && !(bench_is_quick(b) && npages > PAGES))
+			rc = with_memory(b, npages, run_call);
 	return rc;
 }
 
