@@ -89,6 +89,7 @@ PLAIN_OBJ := $(patsubst $(B)/%,$(B)/plain/%,$(TEST_OBJ) $(AID_OBJ))
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
+	   mmu/host/audit.h mmu/host/view_lost.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
@@ -227,9 +228,9 @@ ifeq ($(origin INPUT),undefined)
 INPUT := $(shell find -L /usr/bin/perl /usr/bin/bash /usr/lib/*/libc.so.6 -size +1048575c -print -quit 2>/dev/null)
 endif
 UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
-# Once more with each other source of the host view (tests/run.sh).
+# Once more with each other source of the host view, and with an audit (tests/run.sh).
 MODAL := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork merge churn protect),$(UNIT))
-MODES := $(MODAL:=@uffd-sigbus) $(MODAL:=@mprotect)
+MODES := $(foreach s,uffd-sigbus mprotect uffd-audit uffd-sigbus-audit,$(MODAL:=@$s))
 
 # Only what runs gets root, and only if this user may not do without; nothing is built as root.
 AS_ROOT := tests/as-root

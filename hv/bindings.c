@@ -12,12 +12,15 @@
 #define FILL_WORDS     WORDS("zero", "stamp")
 #define SOURCE_WORDS   WORDS("uffd", "uffd-sigbus", "mprotect")
 #define REGION_SOURCES WORDS("uffd", "uffd-sigbus", "mprotect", "default")
+#define REGION_AUDITS  WORDS("false", "true", "default")
 #define CHURN_WORDS    WORDS("discard", "wrprotect", "remap", "zap", "update")
 
 _Static_assert(FILL_ZERO == 0 && FILL_STAMP == 1, "FILL_WORDS");
 _Static_assert(SOURCE_UFFD == 0 && SOURCE_SIGBUS == 1 && SOURCE_MPROTECT == 2 &&
 		       SOURCE_DEFAULT == 3,
 	       "SOURCE_WORDS");
+_Static_assert(REGION_AUDIT_NO == 0 && REGION_AUDIT_YES == 1 && REGION_AUDIT_DEFAULT == 2,
+	       "REGION_AUDITS");
 _Static_assert(CHURN_DISCARD == 1 && CHURN_WRPROTECT == 2 && CHURN_REMAP == 4 && CHURN_ZAP == 8 &&
 		       CHURN_UPDATE == 16,
 	       "CHURN_WORDS");
@@ -57,6 +60,9 @@ const struct binding bindings[] = {
 	{ .node = "/memory", .prop = "host-view-source", .type = BIND_CHOICE,
 	  .offset = AT(region_source[MACHINE_MEMORY]), .choices = REGION_SOURCES, .def = "default",
 	  .help = "what tells that a host thread touches it; default: as /umbra says" },
+	{ .node = "/memory", .prop = "host-view-audit", .type = BIND_CHOICE,
+	  .offset = AT(region_audit[MACHINE_MEMORY]), .choices = REGION_AUDITS, .def = "default",
+	  .help = "follow system calls of others on it; default: as /umbra says" },
 
 	{ .node = "/input", .prop = "compatible", .type = BIND_CHOICE, .offset = BIND_NOWHERE,
 	  .required = true, .choices = WORDS("umbra,input"),
@@ -67,6 +73,9 @@ const struct binding bindings[] = {
 	{ .node = "/input", .prop = "host-view-source", .type = BIND_CHOICE,
 	  .offset = AT(region_source[MACHINE_INPUT]), .choices = REGION_SOURCES, .def = "default",
 	  .help = "what tells that a host thread touches it; default: as /umbra says" },
+	{ .node = "/input", .prop = "host-view-audit", .type = BIND_CHOICE,
+	  .offset = AT(region_audit[MACHINE_INPUT]), .choices = REGION_AUDITS, .def = "default",
+	  .help = "follow system calls of others on it; default: as /umbra says" },
 
 	{ .node = "/work", .prop = "compatible", .type = BIND_CHOICE, .offset = BIND_NOWHERE,
 	  .required = true, .choices = WORDS("umbra,work"),
@@ -77,6 +86,9 @@ const struct binding bindings[] = {
 	{ .node = "/work", .prop = "host-view-source", .type = BIND_CHOICE,
 	  .offset = AT(region_source[MACHINE_WORK]), .choices = REGION_SOURCES, .def = "default",
 	  .help = "what tells that a host thread touches it; default: as /umbra says" },
+	{ .node = "/work", .prop = "host-view-audit", .type = BIND_CHOICE,
+	  .offset = AT(region_audit[MACHINE_WORK]), .choices = REGION_AUDITS, .def = "default",
+	  .help = "follow system calls of others on it; default: as /umbra says" },
 	{ .node = "/work", .prop = "fill", .type = BIND_CHOICE, .offset = AT(work_fill),
 	  .choices = FILL_WORDS, .def = "zero",
 	  .help = "what a page holds when it is first touched" },
@@ -90,6 +102,9 @@ const struct binding bindings[] = {
 	{ .node = "/board", .prop = "host-view-source", .type = BIND_CHOICE,
 	  .offset = AT(region_source[MACHINE_BOARD]), .choices = REGION_SOURCES, .def = "default",
 	  .help = "what tells that a host thread touches it; default: as /umbra says" },
+	{ .node = "/board", .prop = "host-view-audit", .type = BIND_CHOICE,
+	  .offset = AT(region_audit[MACHINE_BOARD]), .choices = REGION_AUDITS, .def = "default",
+	  .help = "follow system calls of others on it; default: as /umbra says" },
 
 	{ .node = "/umbra", .prop = "image", .type = BIND_PATH, .offset = AT(image),
 	  .max = SIZE_OF(image),
@@ -103,6 +118,9 @@ const struct binding bindings[] = {
 	{ .node = "/umbra", .prop = "host-view-source", .type = BIND_CHOICE,
 	  .offset = AT(host_view_source), .choices = SOURCE_WORDS, .def = "uffd",
 	  .help = "what tells umbra that a host thread touches guest memory" },
+	{ .node = "/umbra", .prop = "host-view-audit", .type = BIND_BOOL,
+	  .offset = AT(host_view_audit), .def = "false",
+	  .help = "follow munmap, mremap ... of others on the host's view; not with mprotect" },
 	{ .node = "/umbra", .prop = "timeout-ms", .type = BIND_U32, .offset = AT(timeout_ms),
 	  .max = INT_MAX, .def = "0",
 	  .help = "stop a guest that runs longer; 0: never; --timeout overrides it" },

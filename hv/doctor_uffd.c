@@ -42,11 +42,6 @@ static const struct uffd_feature features[] = {
 	  "let a poisoned page end its access alone, and not its region's view", NULL },
 };
 
-/* What the kernel tells of system calls on a region. umbra's own operations know what they do, and it asks for none. */
-#define UFFD_EVENTS                                                                       \
-	(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_REMOVE | \
-	 UFFD_FEATURE_EVENT_UNMAP)
-
 /* Without UFFD_USER_MODE_ONLY: KVM touches guest memory from the kernel. */
 static int open_uffd(const char **how)
 {
@@ -151,6 +146,23 @@ static int try_continue(struct uffd_probe *p, uint64_t mode)
 	return ioctl(p->fd, UFFDIO_CONTINUE, &c) ? -errno : 0;
 }
 
+/* What an audit needs beside its features can only be tried. */
+static void probe_audit(struct doctor_report *r)
+{
+	struct uffd u;
+	int err = uffd_open(&u, UFFD_AUDIT);
+
+	if (err) {
+		doctor_add(r, "uffd.audit", DOCTOR_DEGRADED, "do without host-view-audit",
+			   "a change that is under way cannot be told: %s", strerror(-err));
+		return;
+	}
+	doctor_add(r, "uffd.audit", DOCTOR_OK, NULL, "system calls on host views can be followed%s",
+		   u.has_fork ? ", and children that were given one are told"
+			      : "; who gives a view to a child is not told without CAP_SYS_PTRACE");
+	uffd_close(&u);
+}
+
 static void probe_behaviour(struct doctor_report *r)
 {
 	struct uffd_probe p = { 0 };
@@ -175,6 +187,7 @@ static void probe_behaviour(struct doctor_report *r)
 			   "report it, with the kernel version", "UFFDIO_CONTINUE fails: %s",
 			   strerror(errno));
 	probe_close(&p);
+	probe_audit(r);
 }
 
 void doctor_judge_uffd(struct doctor_report *r, uint64_t mask)
@@ -188,10 +201,12 @@ void doctor_judge_uffd(struct doctor_report *r, uint64_t mask)
 		else
 			doctor_add(r, f->id, f->without, f->fix, "cannot %s", f->what_for);
 	}
-	doctor_add(r, "uffd.events", DOCTOR_OK, NULL, "%s; umbra asks for none",
-		   (mask & UFFD_EVENTS) == UFFD_EVENTS ? "fork, remap, remove, unmap"
-		   : mask & UFFD_EVENTS		       ? "some of fork, remap, remove, unmap"
-						       : "none");
+	if ((mask & UFFD_EVENTS) == UFFD_EVENTS)
+		doctor_add(r, "uffd.events", DOCTOR_OK, NULL, "remap, remove, unmap%s",
+			   mask & UFFD_FEATURE_EVENT_FORK ? ", fork" : "");
+	else
+		doctor_add(r, "uffd.events", DOCTOR_DEGRADED, "use Linux 4.11 or newer",
+			   "not all of remap, remove, unmap: no host-view-audit");
 }
 
 void doctor_probe_uffd(struct doctor_report *r)

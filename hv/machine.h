@@ -41,6 +41,9 @@ enum machine_source {
 	SOURCE_DEFAULT,	 /* of a region: what the machine has */
 };
 
+/* Are system calls of others on the host's view of a region followed? */
+enum machine_region_audit { REGION_AUDIT_NO, REGION_AUDIT_YES, REGION_AUDIT_DEFAULT };
+
 /* What the host does to its memory under the running guest; bits of machine_churn.ops. */
 enum machine_churn_op {
 	CHURN_DISCARD = 1u << 0,   /* drop pages; the next touch brings them back from the store */
@@ -100,13 +103,27 @@ struct machine {
 		fault_around; /* pages installed per fault: 0 adaptive, else a power of two <= 512 */
 	unsigned fault_threads;		      /* 0: one per vCPU */
 	enum machine_source host_view_source; /* not SOURCE_DEFAULT */
+	bool host_view_audit;
 	enum machine_source region_source[MACHINE_REGIONS];
+	enum machine_region_audit region_audit[MACHINE_REGIONS];
 	unsigned timeout_ms; /* 0: none */
 	struct machine_host host;
 	struct machine_churn churn;
 	struct machine_ksm ksm;
 	bool canary; /* fill freed frames with a pattern */
 };
+
+/* What the region @i has after all defaults. */
+static inline enum machine_source machine_source_of(const struct machine *m, unsigned i)
+{
+	return m->region_source[i] == SOURCE_DEFAULT ? m->host_view_source : m->region_source[i];
+}
+
+static inline bool machine_audits(const struct machine *m, unsigned i)
+{
+	return m->region_audit[i] == REGION_AUDIT_DEFAULT ? m->host_view_audit
+							  : m->region_audit[i] == REGION_AUDIT_YES;
+}
 
 /*
  * Read the machine description at @path (.dts: compiled with dtc; anything else: a .dtb), apply

@@ -129,11 +129,33 @@ static int check_workload(const struct machine *m, struct why *w)
 	return 0;
 }
 
+/* An audit is told by userfaultfd. */
+static int check_audits(const struct machine *m, struct why *w)
+{
+	static const char *const name[MACHINE_REGIONS] = {
+		[MACHINE_MEMORY] = "/memory",
+		[MACHINE_INPUT] = "/input",
+		[MACHINE_WORK] = "/work",
+		[MACHINE_BOARD] = "/board",
+	};
+
+	for (unsigned i = 0; i < MACHINE_REGIONS; i++)
+		if (machine_audits(m, i) && machine_source_of(m, i) == SOURCE_MPROTECT)
+			return why_fail(
+				w, -EINVAL,
+				"%s/host-view-audit: host-view-source is mprotect, which has "
+				"no events; use uffd or uffd-sigbus, or no audit",
+				name[i]);
+	return 0;
+}
+
 int machine_check_rules(const struct machine *m, struct why *w)
 {
 	int err = check_regions(m, w);
 
 	if (!err)
 		err = check_work(m, w);
+	if (!err)
+		err = check_audits(m, w);
 	return err ? err : check_workload(m, w);
 }

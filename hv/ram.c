@@ -58,17 +58,14 @@ _Static_assert((int)MACHINE_MEMORY == RAM_MEMORY && (int)MACHINE_INPUT == RAM_IN
 static void plan_region(struct ram *ram, const struct machine *m, enum ram_region region,
 			const struct machine_mem *mem, bool read_only)
 {
-	enum machine_source source = m->region_source[region];
-
 	if (!mem->present)
 		return;
-	if (source == SOURCE_DEFAULT)
-		source = m->host_view_source;
 	ram->region[region] = (struct region_map){
 		.gpa = mem->gpa,
 		.npages = mem->size >> PAGE_SHIFT,
 		.read_only = read_only,
-		.source = (enum hostmm_source)source,
+		.source = (enum hostmm_source)machine_source_of(m, region),
+		.audit = machine_audits(m, region),
 		.pager.fill = ram->opts.store[region].fill,
 		.pager.writeback = ram->opts.store[region].writeback,
 	};
@@ -78,6 +75,7 @@ static int create_parts(struct ram *ram, const struct machine *m, struct why *w)
 {
 	struct hostmm_opts host = {
 		.source = (enum hostmm_source)m->host_view_source,
+		.audit = m->host_view_audit && m->host_view_source != SOURCE_MPROTECT,
 		.fault_threads = m->host.threads + 1, /* and the thread that churns */
 		.fatal = host_view_fatal,
 		.fatal_ctx = ram,
@@ -137,7 +135,7 @@ static int create_region(struct ram *ram, enum ram_region i, struct why *w)
 	if (!r->npages)
 		return 0;
 	err = hostmm_map_source(ram->mm, r->npages, prot, r->pager.fill ? &r->pager : NULL,
-				ram->opts.store[i].ctx, r->source, &r->hva);
+				ram->opts.store[i].ctx, r->source, r->audit, &r->hva);
 	if (!err)
 		err = shadow_add_slot(ram->shadow, i, r->gpa >> PAGE_SHIFT, r->npages, r->hva,
 				      r->read_only ? MEMSLOT_READONLY : 0);
@@ -356,6 +354,12 @@ void ram_get_stats(struct ram *ram, struct ram_stats *stats)
 		.wrprotects = host.wrprotects,
 		.remaps = host.migrates,
 		.zaps = host.zaps,
+		.raw_removes = host.raw_removes,
+		.raw_unmaps = host.raw_unmaps,
+		.raw_remaps = host.raw_remaps,
+		.raw_forks = host.raw_forks,
+		.raw_overflows = host.raw_overflows,
+		.raw_failures = host.raw_failures,
 		.frames = pool_used(ram->pool),
 	};
 }

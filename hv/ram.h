@@ -66,6 +66,8 @@ struct ram_stats {
 	uint64_t invalidations, zapped, flushes, yields, zap_alls;
 	uint64_t splits, collapses, pruned, aged;
 	uint64_t host_faults, page_ins, discards, wrprotects, remaps, zaps;
+	/* System calls on the host view by others, with an audit: mmu/host/hostmm.h. */
+	uint64_t raw_removes, raw_unmaps, raw_remaps, raw_forks, raw_overflows, raw_failures;
 	/* As /sys/kernel/mm/ksm has them. */
 	uint64_t pages_shared, pages_sharing, pages_unshared, pages_volatile, full_scans,
 		ksm_zero_pages, ksm_merged;

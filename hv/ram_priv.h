@@ -20,6 +20,7 @@ struct region_map {
 	hva_t hva;
 	bool read_only;
 	enum hostmm_source source;
+	bool audit;
 	struct pager_ops pager;
 };
 

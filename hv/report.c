@@ -48,6 +48,12 @@ static void stats_json(FILE *out, const struct machine *m, const struct report *
 		{ "wrprotects", s->wrprotects },
 		{ "remaps", s->remaps },
 		{ "zaps", s->zaps },
+		{ "raw_removes", s->raw_removes },
+		{ "raw_unmaps", s->raw_unmaps },
+		{ "raw_remaps", s->raw_remaps },
+		{ "raw_forks", s->raw_forks },
+		{ "raw_overflows", s->raw_overflows },
+		{ "raw_failures", s->raw_failures },
 		{ "pages_shared", s->pages_shared },
 		{ "pages_sharing", s->pages_sharing },
 		{ "pages_unshared", s->pages_unshared },
@@ -97,6 +103,13 @@ static void stats_text(FILE *out, const struct report *r, const struct ram_stats
 			fprintf(out, "; by one page in %" PRIu64, r->working_set->stride);
 		fputc('\n', out);
 	}
+	if (s->raw_removes + s->raw_unmaps + s->raw_remaps + s->raw_forks)
+		fprintf(out,
+			"audit: %" PRIu64 " discards, %" PRIu64 " unmaps, %" PRIu64
+			" moves, %" PRIu64 " forks of the host view by others, %" PRIu64
+			" not noted, %" PRIu64 " not followed\n",
+			s->raw_removes, s->raw_unmaps, s->raw_remaps, s->raw_forks,
+			s->raw_overflows, s->raw_failures);
 	if (s->full_scans)
 		fprintf(out,
 			"ksm: %" PRIu64 " pages shared, %" PRIu64 " sharing, %" PRIu64

@@ -208,10 +208,17 @@ enum hostmm_source rig_source(void)
 	static const char *const name[HOSTMM_SOURCES] = { "uffd", "uffd-sigbus", "mprotect" };
 	const char *want = getenv("RIG_SOURCE");
 
-	for (unsigned i = 0; want && i < HOSTMM_SOURCES; i++)
-		if (!strcmp(want, name[i]))
+	for (unsigned i = HOSTMM_SOURCES; want && i-- > 0;)
+		if (!strncmp(want, name[i], strlen(name[i])))
 			return i;
 	return HOSTMM_SOURCE_UFFD;
+}
+
+bool rig_audit(void)
+{
+	const char *want = getenv("RIG_SOURCE");
+
+	return want && strstr(want, "-audit");
 }
 
 static void catch_segv(void);
@@ -224,6 +231,7 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	unsigned prot = opts->prot ? opts->prot : HOSTMM_PROT_READ | HOSTMM_PROT_WRITE;
 	struct hostmm_opts mm_opts = { .fault_threads = threads,
 				       .source = opts->source ? opts->source : rig_source(),
+				       .audit = opts->audit || (!opts->source && rig_audit()),
 				       .fatal = on_host_fatal,
 				       .fatal_ctx = r };
 	struct window_opts window_opts = { .fault_threads = threads,

@@ -52,10 +52,12 @@ struct rig_opts {
 	unsigned threads;
 	bool no_slot;
 	enum hostmm_source source; /* zero: rig_source() */
+	bool audit;		   /* rig_audit(), if source is zero */
 };
 
-/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. */
+/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. With -audit behind it: audited. */
 enum hostmm_source rig_source(void);
+bool rig_audit(void);
 
 #define RIG_GFN 0x100UL /* where slot 1 begins */
 

@@ -37,6 +37,7 @@ void rig_fork(struct rig *child, struct rig *parent)
 {
 	struct hostmm_opts opts = { .fault_threads = 2,
 				    .source = rig_source(),
+				    .audit = rig_audit(),
 				    .fatal = on_host_fatal,
 				    .fatal_ctx = child };
 	struct window_opts window_opts = { .fault_threads = 2,

@@ -32,7 +32,8 @@
 	X(kvm_hypercall, "gfn", "op", "vcpu")             \
 	X(umbra_host_fault, "hva", "write", "result")     \
 	X(umbra_page_in, "hva", "pages", "result")        \
-	X(umbra_repoint, "page", "fn", "writable")
+	X(umbra_repoint, "page", "fn", "writable")        \
+	X(umbra_raw, "start", "end", "kind")
 
 enum trace_event {
 #define TRACE_ENUM(name, a, b, c) TRACE_##name,

@@ -8,54 +8,176 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "mmu/base/addr.h"
 #include "mmu/base/bug.h"
 #include "mmu/base/sync.h"
 
+struct fault {
+	uint64_t addr;
+	bool write;
+};
+
+/* Faults that nobody could be spared for. Who does not find room is woken, and faults again. */
+#define QUEUE 256u
+
+/*
+ * Locks used to protect members:
+ *	I	immutable after start
+ *	r	uffd->reading
+ */
 struct fault_threads {
-	struct uffd *uffd;
-	const struct fault_ops *ops;
-	void *ctx;
-	int stop_fd; /* readable: end */
-	unsigned n;
+	struct uffd *uffd;	     /* [I] */
+	const struct fault_ops *ops; /* [I] */
+	void *ctx;		     /* [I] */
+	int stop_fd;		     /* [I] readable: end */
+	unsigned readers;	   /* [r] threads that do nothing but wait for something to read */
+	unsigned head, queued;	   /* [r] */
+	struct fault queue[QUEUE]; /* [r] */
+	unsigned n;		   /* [I] */
 	pthread_t thread[];
 };
 
 /* What a thread's cleanup must know: why it ends. */
 struct fault_thread {
 	struct fault_threads *ft;
-	int result; /* of uffd_read_fault(): 1 in the middle of the loop, 0 told to stop, -errno */
+	int result; /* of reading: 1 in the middle of the loop, 0 told to stop, -errno */
 };
+
+static void tell_to_stop(struct fault_threads *ft)
+{
+	uint64_t one = 1;
+
+	bug_on(write(ft->stop_fd, &one, sizeof(one)) != sizeof(one));
+}
 
 static void fault_thread_ends(void *arg)
 {
 	struct fault_thread *self = arg;
 
-	if (self->result)
-		self->ft->ops->died(self->ft->ctx, self->result < 0 ? -self->result : 0);
+	if (!self->result)
+		return;
+	/* The userfaultfd is about to be abandoned, and is closed when nobody waits in poll() for it any more. */
+	if (self->ft->uffd->has_events)
+		tell_to_stop(self->ft);
+	self->ft->ops->died(self->ft->ctx, self->result < 0 ? -self->result : 0);
+}
+
+/* Whoever cancels the thread finds it here, between faults, where it holds no lock; the cleanup still runs. */
+static int wait_to_read(struct fault_threads *ft)
+{
+	int rc;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	rc = uffd_wait(ft->uffd, ft->stop_fd);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	return rc;
+}
+
+static int read_fault(struct fault_threads *ft, struct fault *fault)
+{
+	struct uffd_msg msg;
+	int rc;
+
+	do {
+		rc = wait_to_read(ft);
+		if (rc > 0)
+			rc = uffd_read(ft->uffd, &msg);
+		else
+			return rc;
+	} while (!rc); /* another thread was faster */
+	if (rc < 0)
+		return rc;
+	return uffd_is_fault(&msg, &fault->addr, &fault->write) ? 1 : -EPROTO;
+}
+
+static void resolve(struct fault_threads *ft, const struct fault *fault)
+{
+	ft->ops->resolve(ft->ctx, fault->addr, fault->write);
+}
+
+static void serve_faults(struct fault_thread *self)
+{
+	struct fault fault;
+
+	while ((self->result = read_fault(self->ft, &fault)) > 0)
+		resolve(self->ft, &fault);
+}
+
+/* reading held. */
+static void put_off(struct fault_threads *ft, const struct fault *fault)
+{
+	if (ft->queued < QUEUE)
+		ft->queue[(ft->head + ft->queued++) % QUEUE] = *fault;
+	else /* an address that is a page's: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		(void)uffd_wake(ft->uffd, (void *)(uintptr_t)fault->addr, PAGE_SIZE);
+}
+
+/* Read and note one message. True: the caller, whom another stands in for, is to resolve *@fault. */
+static bool read_and_note(struct fault_thread *self, struct fault *fault)
+{
+	struct fault_threads *ft = self->ft;
+	struct uffd_msg msg;
+	bool leaves = false;
+
+	lock_acquire(&ft->uffd->reading);
+	self->result = uffd_read(ft->uffd, &msg);
+	if (self->result > 0 && !uffd_is_fault(&msg, &fault->addr, &fault->write))
+		ft->ops->event(ft->ctx, &msg);
+	else if (self->result > 0 && ft->readers > 1)
+		leaves = true;
+	else if (self->result > 0)
+		put_off(ft, fault);
+	ft->readers -= leaves;
+	lock_release(&ft->uffd->reading);
+	return leaves;
+}
+
+/* Then what has been put off meanwhile, and back. Nobody else comes for that: all others resolve, too. */
+static void resolve_all(struct fault_threads *ft, struct fault *fault)
+{
+	bool more;
+
+	do {
+		resolve(ft, fault);
+		lock_acquire(&ft->uffd->reading);
+		more = ft->queued;
+		if (more) {
+			*fault = ft->queue[ft->head];
+			ft->head = (ft->head + 1) % QUEUE;
+			ft->queued--;
+		} else {
+			ft->readers++;
+		}
+		lock_release(&ft->uffd->reading);
+	} while (more);
+}
+
+static void serve_events(struct fault_thread *self)
+{
+	struct fault fault;
+
+	while ((self->result = wait_to_read(self->ft)) > 0) {
+		if (read_and_note(self, &fault))
+			resolve_all(self->ft, &fault);
+		if (self->result < 0)
+			break;
+		self->result = 1; /* where it waits it may be killed */
+	}
 }
 
 static void *fault_thread_main(void *arg)
 {
 	struct fault_thread self = { .ft = arg, .result = 1 };
-	struct fault_threads *ft = arg;
 
 	/* A thread's first section takes memory, and liburcu gives up without: not when the process is at a limit. */
 	sync_rcu_read_lock();
 	sync_rcu_read_unlock();
-	/* Whoever cancels the thread finds it between faults, where it holds no lock; the cleanup still runs. */
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	pthread_cleanup_push(fault_thread_ends, &self);
-	for (;;) {
-		uint64_t addr;
-		bool write;
-
-		pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
-		self.result = uffd_read_fault(ft->uffd, ft->stop_fd, &addr, &write);
-		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
-		if (self.result <= 0)
-			break;
-		ft->ops->resolve(ft->ctx, addr, write);
-	}
+	if (self.ft->uffd->has_events)
+		serve_events(&self);
+	else
+		serve_faults(&self);
 	pthread_cleanup_pop(1);
 	return NULL;
 }
@@ -67,12 +189,14 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 	sigset_t all, old;
 	int rc = 0;
 
+	n += u->has_events;
 	if (!n)
 		return -EINVAL;
 	ft = calloc(1, sizeof(*ft) + n * sizeof(ft->thread[0]));
 	if (!ft)
 		return -ENOMEM;
 	ft->uffd = u;
+	ft->readers = n;
 	ft->ops = ops;
 	ft->ctx = ctx;
 	ft->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -97,9 +221,7 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 
 void fault_threads_stop(struct fault_threads *ft)
 {
-	uint64_t one = 1;
-
-	bug_on(write(ft->stop_fd, &one, sizeof(one)) != sizeof(one));
+	tell_to_stop(ft);
 	for (unsigned i = 0; i < ft->n; i++)
 		bug_on(pthread_join(ft->thread[i], NULL));
 	close(ft->stop_fd);

@@ -44,6 +44,7 @@ static void protect_region(struct region *r)
 static int copy_rights(struct region *to, struct region *from)
 {
 	uint64_t npages = region_pages(from);
+	bool met = from->limit < npages;
 	int rc;
 
 	to->is_private = from->is_private = true;
@@ -52,10 +53,12 @@ static int copy_rights(struct region *to, struct region *from)
 	if (!from->prots && to->limit == npages)
 		return 0;
 	rc = region_need_prots(to);
-	for (uint64_t page = 0; !rc && from->prots && page < npages; page++)
+	for (uint64_t page = 0; !rc && from->prots && page < npages; page++) {
 		if (from->prots[page])
 			to->prots[page] = from->prots[page];
-	return rc ? rc : region_open(to, 0, npages);
+		met |= from->prots[page];
+	}
+	return rc || !met ? rc : region_open(to, 0, npages);
 }
 
 /*
@@ -66,11 +69,17 @@ static int fork_region(struct hostmm *child, struct region *from)
 {
 	struct mmu_notifier_range range;
 	bool told = (from->may & HOSTMM_PROT_WRITE) && !mutant(123); /* 123: not even writers are */
+	struct region_how how = { .npages = region_pages(from),
+				  .prot = from->prot,
+				  .pager = from->pager,
+				  .pager_ctx = from->pager_ctx,
+				  .source = from->source,
+				  .audit = from->audit,
+				  .forked_from = from->start };
 	struct region *to;
 	int rc;
 
-	rc = hostmm_add_region(child, region_pages(from), from->prot, from->pager, from->pager_ctx,
-			       from->source, from->start, &to);
+	rc = hostmm_add_region(child, &how, &to);
 	if (rc)
 		return rc;
 	rc = copy_rights(to, from);

@@ -87,12 +87,16 @@ int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n
 	for (uint64_t i = 0; i < n; i++)
 		out[i] = (struct gup_page){ .fn = FN_NONE };
 	rwlock_read_acquire(&mm->mmap_lock);
-	r = hostmm_region(mm, hva);
-	if (!r || must >= n || must >= (r->end - hva) >> PAGE_SHIFT) {
+	r = must < n ? hostmm_region(mm, hva + (must << PAGE_SHIFT)) : NULL;
+	if (!r) {
 		rc = -EFAULT;
 	} else {
-		uint64_t first = region_page(r, hva), last = min_u64(first + n, region_pages(r));
+		/* Another region may have ended where this one begins, by a system call of others. */
+		uint64_t skip = hva < r->start ? (r->start - hva) >> PAGE_SHIFT : 0;
+		uint64_t first = region_page(r, hva + (skip << PAGE_SHIFT));
+		uint64_t last = min_u64(first + n - skip, region_pages(r));
 
+		must -= skip;
 		gup.ahead_end = min_u64(first + must + 1 + (gup.fill ? 0 : ahead), last);
 		for (uint64_t page = first, end; !rc && page < last; page = end) {
 			end = chunk_end(page, last);
@@ -102,7 +106,7 @@ int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n
 							       : UINT64_MAX;
 
 			rc = gup_chunk(r, page, end, want, &gup, write && want == first + must,
-				       &out[page - first]);
+				       &out[skip + page - first]);
 			if (rc && page > first + must)
 				rc = 0;
 		}

@@ -13,9 +13,11 @@ struct region *hostmm_region(struct hostmm *mm, hva_t hva)
 	struct region *r;
 
 	rwlock_assert_held(&mm->mmap_lock);
-	for (r = mm->regions; r && r->end <= hva; r = r->next)
-		;
-	return r && r->start <= hva ? r : NULL;
+	/* Where pages are lost there may be another one by now. */
+	for (r = mm->regions; r && r->start <= hva; r = r->next)
+		if (region_holds(r, hva))
+			return r;
+	return NULL;
 }
 
 void hostmm_fail(struct hostmm *mm, hva_t hva, int error)
@@ -47,7 +49,7 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 	mmu_notifier_subscriptions_init(&mm->subscriptions);
 	mmu_notifier_subscriptions_set_mmap_lock(&mm->subscriptions, &mm->mmap_lock);
 	lock_init(&mm->sources_lock);
-	rc = source_open(mm, opts->source, &u);
+	rc = source_open(mm, opts->source, opts->audit, &u);
 	if (!rc) {
 		*out = mm;
 		return 0;
@@ -91,7 +93,6 @@ static void unmap_all(struct hostmm *mm)
 
 void hostmm_destroy(struct hostmm *mm)
 {
-	source_stop(mm);
 	unmap_all(mm);
 	rmap_wait_unpinned(mm);
 	unmap_all(mm); /* what was mapped meanwhile */
@@ -117,10 +118,20 @@ struct pool *hostmm_pool(struct hostmm *mm)
 	return mm->pool;
 }
 
-static int region_create(struct region **out, struct hostmm *mm, uint64_t npages, fn_t home,
-			 enum hostmm_source source, struct uffd *u)
+static int create_view(struct region *r, const struct region_how *how, struct uffd *u, fn_t home)
+{
+	if (how->moved_to)
+		/* An address that a system call named: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+		return view_adopt(&r->view, r->pool, u, how->npages, home,
+				  (void *)(uintptr_t)how->moved_to);
+	return view_create(&r->view, r->pool, u, how->npages, home);
+}
+
+static int region_create(struct region **out, struct hostmm *mm, const struct region_how *how,
+			 fn_t home, struct uffd *u)
 {
 	struct region *r = calloc(1, sizeof(*r));
+	uint64_t npages = how->npages;
 	int rc;
 
 	if (!r)
@@ -138,12 +149,13 @@ static int region_create(struct region **out, struct hostmm *mm, uint64_t npages
 		rc = -ENOMEM;
 		goto err_undo_chunks;
 	}
-	rc = view_create(&r->view, mm->pool, u, npages, home);
+	r->mm = mm;
+	r->pool = mm->pool;
+	rc = create_view(r, how, u, home);
 	if (rc)
 		goto err_undo_chunks;
-	r->mm = mm;
-	r->source = source;
-	r->pool = mm->pool;
+	r->source = how->source;
+	r->audit = how->audit;
 	r->home = home;
 	r->start = (hva_t)(uintptr_t)view_base(r->view);
 	r->end = r->start + (npages << PAGE_SHIFT);
@@ -169,7 +181,7 @@ err_undo_alloc:
 	return rc;
 }
 
-static void region_destroy(struct region *r)
+static void region_free(struct region *r)
 {
 	uint64_t npages = region_pages(r);
 
@@ -188,59 +200,96 @@ static void region_destroy(struct region *r)
 	free(r);
 }
 
-int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
-		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
-		      hva_t forked_from, struct region **out)
+void region_destroy(struct region *r)
 {
-	struct region **link, *r = NULL;
+	struct pool *pool = r->pool;
+	uint64_t npages = region_pages(r);
+	fn_t home = r->home;
+
+	source_detach(r);
+	region_free(r);
+	pool_unreserve(pool, home, npages);
+}
+
+int hostmm_new_region(struct hostmm *mm, const struct region_how *how, struct region **out)
+{
+	const struct pager_ops *pager = how->pager;
+	struct region *r = NULL;
 	struct uffd *u;
 	fn_t home;
 	int rc;
 
-	if (!(prot & HOSTMM_PROT_READ) || (prot & ~(HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)) ||
-	    (pager && !pager->fill))
+	if (!(how->prot & HOSTMM_PROT_READ) ||
+	    (how->prot & ~(HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)) || (pager && !pager->fill))
 		return -EINVAL;
-	rc = source_open(mm, source, &u);
+	rc = source_open(mm, how->source, how->audit, &u);
 	if (rc)
 		return rc;
-	rc = pool_reserve(mm->pool, npages, &home);
+	rc = pool_reserve(mm->pool, how->npages, &home);
 	if (rc)
 		return rc;
-	rc = region_create(&r, mm, npages, home, source, u);
-	if (rc) {
-		pool_unreserve(mm->pool, home, npages);
-		return rc;
-	}
-	rc = source_attach(r);
-	if (rc) {
-		region_destroy(r);
-		pool_unreserve(mm->pool, home, npages);
-		return rc;
-	}
-	r->prot = r->may = prot;
-	r->limit = npages;
+	rc = region_create(&r, mm, how, home, u);
+	if (rc)
+		goto err_undo_reserve;
+	r->prot = r->may = how->prot;
+	r->limit = how->npages;
 	r->pager = pager;
-	r->pager_ctx = pager_ctx;
-	r->forked_from = forked_from;
+	r->pager_ctx = how->pager_ctx;
+	r->forked_from = how->forked_from;
+	/* Its pages may be taken away when nothing may fail any more. */
+	rc = how->audit ? region_need_prots(r) : 0;
+	if (!rc)
+		rc = source_attach(r);
+	if (rc)
+		goto err_undo_create;
 	*out = r;
+	return 0;
 
-	rwlock_write_acquire(&mm->mmap_lock);
+err_undo_create:
+	region_free(r);
+err_undo_reserve:
+	pool_unreserve(mm->pool, home, how->npages);
+	return rc;
+}
+
+void region_link(struct region *r)
+{
+	struct hostmm *mm = r->mm;
+	struct region **link;
+
+	rwlock_assert_held_write(&mm->mmap_lock);
 	for (link = &mm->regions; *link && (*link)->start < r->start; link = &(*link)->next)
 		;
 	r->next = *link;
 	*link = r;
 	if (sync_load(&mm->dead))
 		view_shut(r->view);
+}
+
+int hostmm_add_region(struct hostmm *mm, const struct region_how *how, struct region **out)
+{
+	int rc = hostmm_new_region(mm, how, out);
+
+	if (rc)
+		return rc;
+	rwlock_write_acquire(&mm->mmap_lock);
+	region_link(*out);
 	rwlock_write_release(&mm->mmap_lock);
 	return 0;
 }
 
 int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
 		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
-		      hva_t *hva)
+		      bool audit, hva_t *hva)
 {
+	struct region_how how = { .npages = npages,
+				  .prot = prot,
+				  .pager = pager,
+				  .pager_ctx = pager_ctx,
+				  .source = source,
+				  .audit = audit };
 	struct region *r;
-	int rc = hostmm_add_region(mm, npages, prot, pager, pager_ctx, source, 0, &r);
+	int rc = hostmm_add_region(mm, &how, &r);
 
 	if (!rc)
 		*hva = r->start;
@@ -250,24 +299,19 @@ int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,
 	       void *pager_ctx, hva_t *hva)
 {
-	return hostmm_map_source(mm, npages, prot, pager, pager_ctx, mm->opts.source, hva);
+	return hostmm_map_source(mm, npages, prot, pager, pager_ctx, mm->opts.source,
+				 mm->opts.audit, hva);
 }
 
-int hostmm_unmap(struct hostmm *mm, hva_t hva)
+void region_unlink(struct region *r)
 {
+	struct hostmm *mm = r->mm;
 	struct mmu_notifier_range range;
-	struct region **link, *r;
-	uint64_t npages;
-	fn_t home;
+	struct region **link;
 
-	ksm_exit(mm, hva);
-	rwlock_write_acquire(&mm->mmap_lock);
-	for (link = &mm->regions; (r = *link) && r->start != hva; link = &r->next)
+	rwlock_assert_held_write(&mm->mmap_lock);
+	for (link = &mm->regions; *link != r; link = &(*link)->next)
 		;
-	if (!r) {
-		rwlock_write_release(&mm->mmap_lock);
-		return -EINVAL;
-	}
 	*link = r->next;
 	mmu_notifier_range_init(&range, MMU_NOTIFY_UNMAP, &mm->subscriptions, r->start, r->end);
 	bug_on(mmu_notifier_invalidate_range_start(&range));
@@ -285,13 +329,23 @@ int hostmm_unmap(struct hostmm *mm, hva_t hva)
 	mmu_notifier_invalidate_range_end(&range);
 	atomic_fetch_add_explicit(&mm->page_ins, r->page_ins, memory_order_relaxed);
 	atomic_fetch_add_explicit(&mm->pages_in, r->pages_in, memory_order_relaxed);
+}
+
+int hostmm_unmap(struct hostmm *mm, hva_t hva)
+{
+	struct region *r;
+
+	ksm_exit(mm, hva);
+	rwlock_write_acquire(&mm->mmap_lock);
+	for (r = mm->regions; r && r->start != hva; r = r->next)
+		;
+	if (r)
+		region_unlink(r);
 	rwlock_write_release(&mm->mmap_lock);
+	if (!r)
+		return -EINVAL;
 	/* Nobody finds the region any more, its view shows nothing. */
-	home = r->home;
-	npages = region_pages(r);
-	source_detach(r);
 	region_destroy(r);
-	pool_unreserve(mm->pool, home, npages);
 	return 0;
 }
 
@@ -321,7 +375,9 @@ void hostmm_get_stats(struct hostmm *mm, struct hostmm_stats *stats)
 		.wrprotects = mm->wrprotects,
 		.migrates = mm->migrates,
 		.zaps = mm->zaps,
+		.raw_failures = mm->raw_failures,
 	};
+	source_add_stats(mm, stats);
 	rwlock_read_acquire(&mm->mmap_lock);
 	for (struct region *r = mm->regions; r; r = r->next) {
 		stats->page_ins += r->page_ins;

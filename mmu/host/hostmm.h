@@ -51,6 +51,7 @@ struct hostmm_opts {
 	unsigned fault_threads; /* that resolve faults of host threads (UFFD); at least 1 */
 	enum hostmm_source
 		source; /* of hostmm_map() and of a fork's child without one of its own */
+	bool audit; /* of hostmm_map(): regions that system calls on their host view are followed to */
 	/* optional. A fault in the host view cannot be resolved; the region is shut afterwards (view_shut()). UFFD only. */
 	void (*fatal)(void *ctx, hva_t hva, int error);
 	void *fatal_ctx;
@@ -58,11 +59,14 @@ struct hostmm_opts {
 
 struct hostmm_stats {
 	uint64_t view_faults, page_ins, pages_in, discards, wrprotects, migrates, zaps;
+	uint64_t raw_removes, raw_unmaps, raw_remaps, raw_forks; /* system calls by others */
+	uint64_t raw_overflows; /* that there was no room to note, so that all was looked at */
+	uint64_t raw_failures;	/* moves that could not be followed: what was moved is closed */
 };
 
 /*
  * hostmm_create - an empty address space on @pool, which outlives it.
- * 0, -EINVAL for no such source or no threads, -ENOMEM; what the source needs, -EPERM/-ENOSYS/-EOPNOTSUPP of uffd_open()
+ * 0, -EINVAL for no such source, MPROTECT with audit, or no threads, -ENOMEM; what the source needs, -EPERM/-ENOSYS/-EOPNOTSUPP of uffd_open()
  * or the errno of pthread_create.
  */
 int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_opts *opts);
@@ -93,13 +97,27 @@ int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct p
 	       void *pager_ctx, hva_t *hva);
 
 /*
- * hostmm_map_source - the same with a source of its own, for this region. Also what the source needs, as hostmm_create().
+ * hostmm_map_source - the same with a source of its own, for this region, and an audit or not. Also what they need, as
+ *	hostmm_create().
  * hostmm_source_of - the source of the region with @hva inside. 0, -EFAULT.
  */
 int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
 		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
-		      hva_t *hva);
+		      bool audit, hva_t *hva);
 int hostmm_source_of(struct hostmm *mm, hva_t hva, enum hostmm_source *source);
+
+/*
+ * Audit: with it, system calls on the host view of a region by code that knows nothing of umbra are followed, after the fact and
+ * always memory-safe: docs/notifier-sources.md says what becomes of the pages. A call of umbra's own on the view then waits for a
+ * fault thread, too, and costs about three times as much. Needs UFFD or SIGBUS.
+ *
+ * A region whose last page others have unmapped or moved away is gone: hostmm_unmap() says -EINVAL. What they have moved is
+ * a region of its own where it is now.
+ *
+ * hostmm_audit_wait - wait until what others have done to regions with an audit by now has been followed. Nothing that an operation
+ * on a region needs is held.
+ */
+void hostmm_audit_wait(struct hostmm *mm);
 
 /*
  * hostmm_prefault - show the pages of [start, end), page aligned, in the host view, for stores if @write: a system call may
@@ -142,14 +160,14 @@ int hostmm_bring_home(struct hostmm *mm, hva_t hva);
  * hostmm_protect - let the pages of [start, end) (page aligned, in one region) have the rights @prot: HOSTMM_PROT_READ with
  * or without _WRITE, or 0 for none; also more than hostmm_map() gave. PROTECTION_VMA if some page loses a right; giving
  * rights is not told. Without a right an access gets -EFAULT here and by hostmm_gup(), SIGSEGV in the host view. Contents
- * stay. Takes mmap_lock for writing. 0, -EINVAL, -ENOMEM (out of VMAs or memory): nothing has changed.
- * Kernel: mprotect_fixup().
+ * stay. Takes mmap_lock for writing. 0, -EINVAL, -ENOMEM (out of VMAs or memory, or others have unmapped a part): nothing has
+ * changed. Kernel: mprotect_fixup().
  */
 int hostmm_protect(struct hostmm *mm, hva_t start, hva_t end, unsigned prot);
 
 /*
  * hostmm_move - let the pages at @to and after have the contents of [start, end), which has none afterwards: the pager's, or
- * zeros. Page aligned, each in one region, not overlapping; no page at @to is truncated. What was at @to is lost (UNMAP),
+ * zeros. Page aligned, each in one region, not overlapping; no page at @to is truncated, or unmapped by others. What was at @to is lost (UNMAP),
  * then pages move with their frames (UNMAP over [start, end)), under the rights that @to has. Pages of devices come back
  * first. Takes mmap_lock for writing; TLBs are flushed before it is dropped (M22). 0, -EINVAL, or -ENOSPC, -ENOMEM when
  * a device's page cannot come back: nothing has moved. Kernel: mremap(MREMAP_FIXED | MREMAP_DONTUNMAP).

@@ -6,8 +6,10 @@
 #ifndef UMBRA_MMU_HOST_HOSTMM_PRIV_H
 #define UMBRA_MMU_HOST_HOSTMM_PRIV_H
 
+#include "mmu/host/audit.h"
 #include "mmu/host/fault_threads.h"
 #include "mmu/host/hpte.h"
+#include "mmu/host/view_lost.h"
 
 /*
  * Locks used to protect members:
@@ -16,19 +18,24 @@
  *	u	sources_lock, a leaf
  *	a	atomic
  */
+struct source {
+	struct hostmm *mm;	       /* [u] as the rest constant once it is open */
+	struct uffd uffd;	       /* [u] */
+	struct fault_threads *threads; /* [u] read uffd; NULL: nobody does */
+	struct trap stray; /* [u] with an audit and SIGBUS: faults where no region is (yet) */
+	bool is_open;	   /* [u] for good */
+};
+
 struct hostmm {
 	struct pool *pool;	 /* [I] */
 	struct hostmm_opts opts; /* [I] */
 	struct lock sources_lock;
-	struct uffd uffd;	       /* [u] blocking; constant once it is open */
-	struct uffd sigbus;	       /* [u] as uffd */
-	struct fault_threads *threads; /* [u] read uffd */
-	bool has_uffd, has_sigbus;     /* [u] open, for good */
+	struct source source[HOSTMM_SOURCES][2]; /* [u] without an audit, and with one */
 	struct mmu_notifier_subscriptions subscriptions;
 	struct rwlock mmap_lock;
 	struct region *regions; /* [m] by address */
 	atomic_bool dead;	/* [a] a fault thread has died */
-	_Atomic uint64_t view_faults, discards, wrprotects, migrates, zaps; /* [a] */
+	_Atomic uint64_t view_faults, discards, wrprotects, migrates, zaps, raw_failures; /* [a] */
 	_Atomic(const void *)
 		owner[HPTE_OWNERS]; /* [a] devices that have had pages, by number; 0 is nobody */
 	_Atomic uint64_t cow_copies, forks, merges; /* [a] */
@@ -56,22 +63,67 @@ static inline hva_t region_hva(const struct region *r, uint64_t page)
 	return r->start + (page << PAGE_SHIFT);
 }
 
-/* hostmm_add_region - hostmm_map(), for who wants the region itself: nobody else may unmap it meanwhile. */
-int hostmm_add_region(struct hostmm *mm, uint64_t npages, unsigned prot,
-		      const struct pager_ops *pager, void *pager_ctx, enum hostmm_source source,
-		      hva_t forked_from, struct region **out);
+/* What a region is made of. */
+struct region_how {
+	uint64_t npages;
+	unsigned prot;
+	const struct pager_ops *pager;
+	void *pager_ctx;
+	enum hostmm_source source;
+	bool audit;
+	hva_t forked_from; /* 0: of no parent */
+	hva_t moved_to; /* not 0: where a system call of others has mapped pages of such a region */
+};
+
+/*
+ * hostmm_new_region - a region that nobody knows yet. region_link - from now on all do; mmap_lock held for writing. region_destroy - it
+ * has no pages, and nobody finds it any more; no lock held.
+ * hostmm_add_region - both, for who wants the region itself: nobody else may unmap it meanwhile.
+ * region_unlink - drop all pages, in a bracket, and let nobody find it any more; mmap_lock held for writing.
+ */
+int hostmm_new_region(struct hostmm *mm, const struct region_how *how, struct region **out);
+void region_link(struct region *r);
+void region_unlink(struct region *r);
+void region_destroy(struct region *r);
+int hostmm_add_region(struct hostmm *mm, const struct region_how *how, struct region **out);
+
+/* region_holds - is the page at @hva of the region, and not lost? */
+static inline bool region_holds(const struct region *r, hva_t hva)
+{
+	return r->start <= hva && hva < r->end &&
+	       !view_is_lost(r->view, (hva - r->start) >> PAGE_SHIFT);
+}
+
+/* region_has_lost - has a system call of others taken some of the pages [page, end)? */
+static inline bool region_has_lost(const struct region *r, uint64_t page, uint64_t end)
+{
+	for (; r->audit && page < end; page++)
+		if (view_is_lost(r->view, page))
+			return true;
+	return false;
+}
 
 /*
  * source_open - have what regions of @source need; *@u for their views, NULL if they need none. 0, -EINVAL for no such
  *	source, or as hostmm_create().
  * source_attach - resolve faults in @r from now on. 0 or the errno of trap_add(). source_detach - no longer; outside mmap_lock.
- * source_stop, source_close - for hostmm_destroy(), before and after the regions go.
+ * source_close - for hostmm_destroy(), when regions are gone.
  */
-int source_open(struct hostmm *mm, enum hostmm_source source, struct uffd **u);
+int source_open(struct hostmm *mm, enum hostmm_source source, bool audit, struct uffd **u);
 int source_attach(struct region *r);
 void source_detach(struct region *r);
-void source_stop(struct hostmm *mm);
 void source_close(struct hostmm *mm);
+void source_add_stats(struct hostmm *mm, struct hostmm_stats *stats);
+
+/* raw_follow - audit_fn of a struct source: let regions follow what others have done. */
+void raw_follow(void *ctx, const struct audit_event *event);
+
+/*
+ * move_pages - let pages from @at on of @to, which are empty, have those of [page, last) of @from with their frames, in a bracket.
+ * clear_pages - drop pages [page, last), in a bracket. mmap_lock held for writing.
+ */
+void move_pages(struct region *from, uint64_t page, uint64_t last, struct region *to, uint64_t at);
+void clear_pages(struct region *r, uint64_t page, uint64_t last);
 
 /* hostmm_fail - the page at @hva, or any for 0, cannot be had: tell the embedder, and shut its region, or all. */
 void hostmm_fail(struct hostmm *mm, hva_t hva, int error);

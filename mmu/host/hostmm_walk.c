@@ -59,7 +59,9 @@ static void walk_region(struct region *r, hva_t start, hva_t end, unsigned owner
 			level = !is_huge(r, hva, PMD_PAGES)  ? 0
 				: is_huge(r, hva, PUD_PAGES) ? SNAPSHOT_PUD
 							     : SNAPSHOT_PMD;
-		*state++ = page_state(r, region_page(r, hva), owner) | level;
+		if (region_holds(r, hva))
+			*state = page_state(r, region_page(r, hva), owner) | level;
+		state++;
 	}
 }
 

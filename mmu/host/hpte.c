@@ -149,6 +149,19 @@ void hpte_hide(struct region *r, uint64_t page, uint64_t end)
 		lock_acquire(&region_chunk(r, page)->lock);
 }
 
+void hpte_spoil(struct region *r, uint64_t page, uint64_t end)
+{
+	for (; page < end; page++) {
+		uint64_t entry = hpte_read(r, page);
+
+		if (!(entry & HPTE_PRESENT))
+			continue;
+		pool_dirty(r->pool, hpte_fn(entry));
+		if (entry & (HPTE_CLEAN | HPTE_CLEANING))
+			hpte_set(r, page, entry & ~(HPTE_CLEAN | HPTE_CLEANING));
+	}
+}
+
 uint64_t hpte_wrprotect(struct region *r, uint64_t page, uint64_t end)
 {
 	uint64_t first = end, last = page, start = page, count = 0;

@@ -103,6 +103,7 @@ struct region {
 	void *pager_ctx;	       /* [I] */
 	struct view *view;	       /* [I] */
 	enum hostmm_source source;     /* [I] */
+	bool audit;		       /* [I] */
 	struct trap trap;	       /* source.c's, while attached */
 	hva_t forked_from; /* [I] where the parent has this region; 0 without a parent */
 	_Atomic(struct ksm_area *) ksm; /* [a] of ksm.c: its pages are merged; NULL: not */
@@ -238,6 +239,9 @@ void hpte_give_device(struct region *r, uint64_t page, fn_t fn, bool writable, u
  */
 void hpte_lend(struct region *r, uint64_t page, unsigned owner);
 void hpte_reclaim(struct region *r, uint64_t page);
+
+/* hpte_spoil - somebody may have changed what [page, end) contain: no store has the same any more. */
+void hpte_spoil(struct region *r, uint64_t page, uint64_t end);
 
 /* hpte_tell_tlbs - what has no tables of its own forgets [page, end). Inside the caller's bracket. */
 void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);

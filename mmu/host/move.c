@@ -61,8 +61,7 @@ static void give_page(struct region *r, uint64_t page, const struct moving *movi
 	lock_release(&chunk->lock);
 }
 
-static void move_pages(struct region *from, uint64_t page, uint64_t last, struct region *to,
-		       uint64_t at)
+void move_pages(struct region *from, uint64_t page, uint64_t last, struct region *to, uint64_t at)
 {
 	struct moving moving[CHUNK_PAGES] = { 0 };
 	struct mmu_notifier_range range;
@@ -78,7 +77,7 @@ static void move_pages(struct region *from, uint64_t page, uint64_t last, struct
 	bracket_end(&range);
 }
 
-static void clear_target(struct region *r, uint64_t page, uint64_t last)
+void clear_pages(struct region *r, uint64_t page, uint64_t last)
 {
 	struct mmu_notifier_range range;
 
@@ -105,12 +104,12 @@ static int move_range(struct hostmm *mm, hva_t start, hva_t end, hva_t to)
 	page = region_page(from, start);
 	last = region_page(from, end);
 	at = region_page(into, to);
-	if (at >= into->limit || n > into->limit - at)
+	if (at >= into->limit || n > into->limit - at || region_has_lost(into, at, at + n))
 		return -EINVAL;
 	rc = device_pull(from, page, last);
 	if (rc)
 		return rc;
-	clear_target(into, at, at + n);
+	clear_pages(into, at, at + n);
 	move_pages(from, page, last, into, at);
 	return 0;
 }

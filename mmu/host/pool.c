@@ -188,6 +188,13 @@ int pool_populate(struct pool *pool, fn_t first, uint64_t n)
 	return 0;
 }
 
+int pool_refill(struct pool *pool, fn_t fn)
+{
+	if (!pool_refs(pool, fn))
+		return -EFAULT;
+	return pool_file_has(&pool->file, fn) ? -EEXIST : pool_file_fill(&pool->file, fn, 1);
+}
+
 int pool_prepare(struct pool *pool, fn_t fn)
 {
 	if (atomic_load_explicit(&pool->frames[fn].flags, memory_order_relaxed) & FRAME_FILLED)

@@ -70,6 +70,12 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n);
 int pool_populate(struct pool *pool, fn_t first, uint64_t n);
 
 /*
+ * pool_refill - somebody has punched a hole where @fn lies, which is in use (MADV_REMOVE of a view): give it memory again, of zeros.
+ * 0; -EEXIST: it has memory; -EFAULT: nobody has it; -ENOMEM, -ENOSPC.
+ */
+int pool_refill(struct pool *pool, fn_t fn);
+
+/*
  * pool_prepare - pool_populate() of one frame that may have memory already. pool_copy - make frame @to, which has memory, hold
  * what @from holds. The caller owns @to; nobody writes @from meanwhile.
  */

@@ -181,6 +181,13 @@ int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n)
 	return 0;
 }
 
+bool pool_file_has(struct pool_file *f, fn_t fn)
+{
+	off_t at = (off_t)(fn << PAGE_SHIFT);
+
+	return lseek(f->fd, at, SEEK_DATA) == at;
+}
+
 int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n)
 {
 	populate_bulk(f, first, n);

@@ -35,10 +35,12 @@ void pool_file_close(struct pool_file *f);
  * pool_file_fill - give memory, zeroed, to frames that are holes. 0 or the errno of fallocate (-ENOSPC, -ENOMEM).
  * pool_file_populate - give memory to those that are holes, and map all in the direct map where the system can do
  * that at once. 0 or the errno of madvise.
+ * pool_file_has - has the frame memory? Another thread may be about to change that.
  * pool_file_punch - make them holes again. 0 or the errno of fallocate: they keep memory and contents.
  */
 int pool_file_fill(struct pool_file *f, fn_t first, uint64_t n);
 int pool_file_populate(struct pool_file *f, fn_t first, uint64_t n);
+bool pool_file_has(struct pool_file *f, fn_t fn);
 int pool_file_punch(struct pool_file *f, fn_t first, uint64_t n);
 
 /* pool_check_size - may this process write a file up to @bytes (RLIMIT_FSIZE)? Else the system ends it by a signal. 0, -EFBIG. */

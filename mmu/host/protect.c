@@ -108,7 +108,9 @@ int hostmm_protect(struct hostmm *mm, hva_t start, hva_t end, unsigned prot)
 	rwlock_write_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, start);
 	if (r && end <= r->end)
-		rc = protect_region(r, region_page(r, start), region_page(r, end), prot);
+		rc = region_has_lost(r, region_page(r, start), region_page(r, end))
+			     ? -ENOMEM
+			     : protect_region(r, region_page(r, start), region_page(r, end), prot);
 	rwlock_write_release(&mm->mmap_lock);
 	return rc;
 }

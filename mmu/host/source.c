@@ -43,81 +43,132 @@ static int show(struct hostmm *mm, hva_t addr, bool write, bool *found)
 	return rc;
 }
 
+/* The same, looked at again when others have changed what is where meanwhile, and all of that has been followed. */
+static int show_settled(struct source *source, hva_t addr, bool write, bool *found)
+{
+	struct uffd *u = source->uffd.audit ? &source->uffd : NULL;
+	uint64_t seq;
+	int rc;
+
+	atomic_fetch_add_explicit(&source->mm->view_faults, 1, memory_order_relaxed);
+	do {
+		seq = u ? audit_seq(u) : 0;
+		rc = show(source->mm, addr, write, found);
+	} while ((rc || !*found) && u && audit_settle(u, seq));
+	return rc;
+}
+
+/*
+ * Memory that is watched and of no region: a call of others has mapped it. Whatever the VMA names, nobody has approved that it is
+ * shown.
+ */
+static void refuse_stray(struct uffd *u, hva_t addr)
+{
+	/* An address that a fault named: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	void *page = (void *)(uintptr_t)addr;
+	int rc = uffd_poison(u, page, PAGE_SIZE);
+
+	if (rc == -EINVAL || rc == -ENOTTY) /* before Linux 6.6 */
+		view_close_range(addr, addr + PAGE_SIZE);
+	(void)uffd_wake(u, page, PAGE_SIZE);
+}
+
 /* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */
 static void resolve_for_waiter(void *ctx, uint64_t addr, bool write)
 {
-	struct hostmm *mm = ctx;
+	struct source *source = ctx;
 	bool found;
-	int rc;
+	int rc = show_settled(source, addr, write, &found);
 
-	atomic_fetch_add_explicit(&mm->view_faults, 1, memory_order_relaxed);
-	rc = show(mm, addr, write, &found);
 	if (rc && found)
-		hostmm_fail(mm, addr, -rc);
+		hostmm_fail(source->mm, addr, -rc);
+	else if (!found && source->uffd.audit)
+		refuse_stray(&source->uffd, addr);
 }
 
 /* The thread's own fault: one that cannot be resolved is his affair. */
 static int resolve_own(void *ctx, hva_t addr, bool write)
 {
-	struct hostmm *mm = ctx;
 	bool found;
 
-	atomic_fetch_add_explicit(&mm->view_faults, 1, memory_order_relaxed);
-	return show(mm, addr, write, &found);
+	return show_settled(ctx, addr, write, &found);
+}
+
+static void note_event(void *ctx, const struct uffd_msg *msg)
+{
+	struct source *source = ctx;
+
+	audit_note(&source->uffd, msg);
 }
 
 static void fault_thread_died(void *ctx, int error)
 {
-	struct hostmm *mm = ctx;
+	struct source *source = ctx;
 
 	/* Before the lock: a region that comes later sees it. */
-	sync_store(&mm->dead, true);
-	hostmm_fail(mm, 0, error);
+	sync_store(&source->mm->dead, true);
+	/* Whoever has that lock may wait for us to read. */
+	if (source->uffd.audit)
+		audit_shut(&source->uffd);
+	hostmm_fail(source->mm, 0, error);
 }
 
 static const struct fault_ops fault_ops = {
 	.resolve = resolve_for_waiter,
 	.died = fault_thread_died,
+	.event = note_event,
 };
 
-static int open_blocking(struct hostmm *mm)
+/* A blocking one has fault threads, and one with an audit somebody who reads events. */
+static int open_source(struct source *source, bool is_sigbus, bool audit)
 {
-	int rc = uffd_open(&mm->uffd);
+	struct uffd *u = &source->uffd;
+	unsigned threads = is_sigbus ? 0 : source->mm->opts.fault_threads;
+	int rc = uffd_open(u, (is_sigbus ? UFFD_SIGBUS : 0) | (audit ? UFFD_AUDIT : 0));
 
 	if (rc)
 		return rc;
-	rc = fault_threads_start(&mm->threads, &mm->uffd, mm->opts.fault_threads, &fault_ops, mm);
+	rc = audit ? audit_start(u, raw_follow, source) : 0;
 	if (rc)
-		uffd_close(&mm->uffd);
-	else
-		mm->has_uffd = true;
+		goto err_undo_open;
+	if (threads || audit)
+		rc = fault_threads_start(&source->threads, u, threads, &fault_ops, source);
+	if (rc)
+		goto err_undo_audit;
+	source->stray = (struct trap){ .resolve = resolve_own, .ctx = source, .is_stray = true };
+	if (is_sigbus && audit)
+		rc = trap_add(&source->stray);
+	if (rc)
+		goto err_undo_threads;
+	source->is_open = true;
+	return 0;
+
+err_undo_threads:
+	fault_threads_stop(source->threads);
+err_undo_audit:
+	if (audit)
+		audit_stop(u);
+err_undo_open:
+	uffd_close(u);
 	return rc;
 }
 
-static int open_sigbus(struct hostmm *mm)
+int source_open(struct hostmm *mm, enum hostmm_source source, bool audit, struct uffd **u)
 {
-	int rc = uffd_open_sigbus(&mm->sigbus);
-
-	mm->has_sigbus = !rc;
-	return rc;
-}
-
-int source_open(struct hostmm *mm, enum hostmm_source source, struct uffd **u)
-{
+	struct source *s;
 	int rc = 0;
 
 	*u = NULL;
-	if (source >= HOSTMM_SOURCES)
+	if (source >= HOSTMM_SOURCES || (source == HOSTMM_SOURCE_MPROTECT && audit))
 		return -EINVAL;
-	if (source == HOSTMM_SOURCE_MPROTECT)
-		return 0;
+	s = &mm->source[source][audit];
 	lock_acquire(&mm->sources_lock);
-	if (source == HOSTMM_SOURCE_UFFD && !mm->has_uffd)
-		rc = open_blocking(mm);
-	else if (source == HOSTMM_SOURCE_SIGBUS && !mm->has_sigbus)
-		rc = open_sigbus(mm);
+	s->mm = mm;
+	if (source != HOSTMM_SOURCE_MPROTECT && !s->is_open)
+		rc = open_source(s, source == HOSTMM_SOURCE_SIGBUS, audit);
+	if (s->is_open)
+		*u = &s->uffd;
 	lock_release(&mm->sources_lock);
-	*u = source == HOSTMM_SOURCE_UFFD ? &mm->uffd : &mm->sigbus;
 	return rc;
 }
 
@@ -128,7 +179,7 @@ int source_attach(struct region *r)
 	r->trap = (struct trap){ .start = r->start,
 				 .end = r->end,
 				 .resolve = resolve_own,
-				 .ctx = r->mm };
+				 .ctx = &r->mm->source[r->source][r->audit] };
 	return trap_add(&r->trap);
 }
 
@@ -138,18 +189,63 @@ void source_detach(struct region *r)
 		trap_remove(&r->trap);
 }
 
-void source_stop(struct hostmm *mm)
+static struct source *next_open(struct hostmm *mm, unsigned *i)
 {
-	if (mm->has_uffd)
-		fault_threads_stop(mm->threads);
+	for (; *i < 2 * HOSTMM_SOURCES; ++*i) {
+		struct source *s = &mm->source[*i / 2][*i % 2];
+
+		if (s->is_open)
+			return s;
+	}
+	return NULL;
 }
 
+/* Threads last: the end of a view waits until they have read of it. */
 void source_close(struct hostmm *mm)
 {
-	if (mm->has_uffd)
-		uffd_close(&mm->uffd);
-	if (mm->has_sigbus)
-		uffd_close(&mm->sigbus);
+	struct source *s;
+
+	for (unsigned i = 0; (s = next_open(mm, &i)); i++) {
+		if (s->stray.resolve && s->uffd.is_sigbus && s->uffd.audit)
+			trap_remove(&s->stray);
+		if (s->threads)
+			fault_threads_stop(s->threads);
+		if (s->uffd.audit)
+			audit_stop(&s->uffd);
+		uffd_close(&s->uffd);
+	}
+}
+
+void source_add_stats(struct hostmm *mm, struct hostmm_stats *stats)
+{
+	struct audit_stats sum = { 0 };
+	struct source *s;
+
+	lock_acquire(&mm->sources_lock);
+	for (unsigned i = 0; (s = next_open(mm, &i)); i++)
+		if (s->uffd.audit)
+			audit_add_stats(&s->uffd, &sum);
+	lock_release(&mm->sources_lock);
+	stats->raw_removes = sum.removes;
+	stats->raw_unmaps = sum.unmaps;
+	stats->raw_remaps = sum.remaps;
+	stats->raw_forks = sum.forks;
+	stats->raw_overflows = sum.overflows;
+}
+
+void hostmm_audit_wait(struct hostmm *mm)
+{
+	struct source *s;
+	bool is_open;
+
+	for (unsigned i = 0; i < HOSTMM_SOURCES; i++) {
+		s = &mm->source[i][true];
+		lock_acquire(&mm->sources_lock);
+		is_open = s->is_open;
+		lock_release(&mm->sources_lock);
+		if (is_open)
+			(void)audit_settle(&s->uffd, 0);
+	}
 }
 
 int hostmm_source_of(struct hostmm *mm, hva_t hva, enum hostmm_source *source)

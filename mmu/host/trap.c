@@ -5,17 +5,22 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 /*
  * Locks used to protect members:
  *	t	traps_lock
  *	r	written under traps_lock, read inside an RCU section (publish/acquire)
  *	h	written under traps_lock when the handlers are installed, then constant
+ *	s	strays_lock
  */
 static struct lock traps_lock = LOCK_INITIALIZER;
 static _Atomic(struct trap *) traps;		     /* [r] */
 static struct sigaction previous_segv, previous_bus; /* [h] */
 static bool is_installed;			     /* [t] */
+static pid_t owner;				     /* [h] */
+static struct rwlock strays_lock;		     /* made with the handlers */
+static struct trap *strays;			     /* [s] */
 
 /* Bit 1 of the error code of a page fault: it was a store. */
 #define FAULT_WRITE 2
@@ -42,6 +47,18 @@ static bool find(hva_t addr, struct trap *found)
 	return t;
 }
 
+/* Is there anybody who knows better by now? Seldom, and worth waiting for. */
+static bool resolve_stray(hva_t addr, bool write)
+{
+	bool resolved = false;
+
+	rwlock_read_acquire(&strays_lock);
+	for (struct trap *t = strays; t && !resolved; t = sync_load(&t->next))
+		resolved = !t->resolve(t->ctx, addr, write);
+	rwlock_read_release(&strays_lock);
+	return resolved;
+}
+
 /* Not ours: whoever had the signal before gets it. The default needs the instruction to fault again. */
 static void chain(int sig, siginfo_t *info, void *context)
 {
@@ -65,11 +82,15 @@ static void chain(int sig, siginfo_t *info, void *context)
 static void handle(int sig, siginfo_t *info, void *context)
 {
 	hva_t addr = (hva_t)(uintptr_t)info->si_addr;
+	/* A child of fork(2) has the handler, but what it would resolve is its parent's: a userfaultfd knows whose. */
+	bool is_fault = info->si_code > 0 && getpid() == owner, write = is_write(context), done;
 	int saved = errno;
 	struct trap t;
 
-	if (info->si_code <= 0 || !find(addr, &t) ||
-	    t.resolve(t.ctx, addr & PAGE_MASK, is_write(context)))
+	done = is_fault && find(addr, &t) && !t.resolve(t.ctx, addr & PAGE_MASK, write);
+	if (!done && is_fault && sig == SIGBUS)
+		done = resolve_stray(addr & PAGE_MASK, write);
+	if (!done)
 		chain(sig, info, context);
 	errno = saved;
 }
@@ -92,9 +113,17 @@ int trap_add(struct trap *t)
 		rc = install(SIGSEGV, &previous_segv);
 		if (!rc)
 			rc = install(SIGBUS, &previous_bus);
+		if (!rc)
+			rwlock_init(&strays_lock);
+		owner = getpid();
 		is_installed = !rc;
 	}
-	if (!rc) {
+	if (!rc && t->is_stray) {
+		rwlock_write_acquire(&strays_lock);
+		sync_store(&t->next, strays);
+		strays = t;
+		rwlock_write_release(&strays_lock);
+	} else if (!rc) {
 		sync_store(&t->next, sync_load(&traps));
 		sync_store_release(&traps, t); /* pairs with find() */
 	}
@@ -102,10 +131,30 @@ int trap_add(struct trap *t)
 	return rc;
 }
 
+static void remove_stray(struct trap *t)
+{
+	struct trap *before;
+
+	rwlock_write_acquire(&strays_lock);
+	if (strays == t) {
+		strays = sync_load(&t->next);
+	} else {
+		for (before = strays; sync_load(&before->next) != t;
+		     before = sync_load(&before->next))
+			;
+		sync_store(&before->next, sync_load(&t->next));
+	}
+	rwlock_write_release(&strays_lock);
+}
+
 void trap_remove(struct trap *t)
 {
 	_Atomic(struct trap *) *link = &traps;
 
+	if (t->is_stray) {
+		remove_stray(t);
+		return;
+	}
 	lock_acquire(&traps_lock);
 	while (sync_load(link) != t)
 		link = &sync_load(link)->next;

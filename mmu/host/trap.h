@@ -17,8 +17,13 @@
 #include "mmu/base/sync.h"
 
 struct trap {
-	hva_t start, end; /* set by the caller, as the next two; constant while the trap is set */
-	/* required. Make the access possible. 0, or -errno: it is not to be. No lock held, any thread, signals blocked. */
+	hva_t start, end; /* set by the caller, as the next three; constant while the trap is set */
+	/* Asked, whatever the address, for a SIGBUS that no other trap resolves: memory may have been moved there just now. */
+	bool is_stray;
+	/*
+	 * required. Make the access possible. 0, or -errno: it is not to be. No lock held (is_stray: that of all such traps, for
+	 * reading), any thread, signals blocked.
+	 */
 	int (*resolve)(void *ctx, hva_t addr, bool write);
 	void *ctx;
 	_Atomic(struct trap *)
@@ -27,7 +32,7 @@ struct trap {
 
 /*
  * trap_add - faults in [start, end) are resolved from now on. 0, or the errno of sigaction().
- * trap_remove - on return nobody looks at *@t any more; resolve() may still be running. Not under a lock that resolve()
+ * trap_remove - on return nobody looks at *@t any more; resolve() may still be running, but for is_stray. Not under a lock that resolve()
  * takes, nor in an RCU section.
  */
 int trap_add(struct trap *t);

@@ -4,17 +4,23 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "mmu/base/addr.h"
 #include "mmu/base/mutant.h"
 
 /* How often to retry a call that says EAGAIN: each time another system call on the layout must have been under way. */
-#define EAGAIN_TRIES 1000
+#define EAGAIN_TRIES  1000
+/* With events EAGAIN lasts until somebody has read one: who has yielded this often sleeps in between. */
+#define EAGAIN_YIELDS 16
+#define EAGAIN_NS     20000L
 
 static int open_fd(void)
 {
@@ -46,33 +52,91 @@ static int handshake(int fd, uint64_t want, uint64_t *offered)
  * Does CONTINUE take the WP mode? An unaligned range is refused with EINVAL either way, so ask with a real one: a page
  * of a file that does not exist yet gives EFAULT where the mode is known.
  */
-static bool probe_continue_wp(struct uffd *u)
+static bool probe_continue_wp(struct uffd *u, void *page)
 {
-	int mem = memfd_create("umbra-probe", MFD_CLOEXEC);
-	bool known = false;
-	void *page;
+	struct uffdio_continue c = { .range = { (uint64_t)(uintptr_t)page, PAGE_SIZE },
+				     .mode = UFFDIO_CONTINUE_MODE_WP };
 
-	if (mem < 0)
-		return false;
-	if (!ftruncate(mem, PAGE_SIZE)) {
-		page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
-		if (page != MAP_FAILED) {
-			struct uffdio_continue c = { .range = { (uint64_t)(uintptr_t)page,
-								PAGE_SIZE },
-						     .mode = UFFDIO_CONTINUE_MODE_WP };
-
-			if (!uffd_register(u, page, PAGE_SIZE))
-				known = ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno != EINVAL;
-			munmap(page, PAGE_SIZE);
-		}
-	}
-	close(mem);
-	return known;
+	return ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno != EINVAL;
 }
 
-static int open_with(struct uffd *u, uint64_t feature)
+bool uffd_is_changing(struct uffd *u)
 {
-	uint64_t want = UFFD_FEATURES_NEEDED | feature, offered = 0;
+	return ioctl(u->fd, UFFDIO_WRITEPROTECT, NULL) && errno == EAGAIN;
+}
+
+/* Unmap the page, which is watched: returns when that has been read. */
+static void *unmap_probe(void *page)
+{
+	munmap(page, PAGE_SIZE);
+	return NULL;
+}
+
+/* Can a change be told from none, before and after its event is read? Takes @page away. */
+static int probe_changing(struct uffd *u, void *page)
+{
+	struct pollfd pfd = { .fd = u->fd, .events = POLLIN };
+	bool idle = !uffd_is_changing(u) && errno == EFAULT, changing;
+	struct uffd_msg msg;
+	pthread_t thread;
+	int rc = pthread_create(&thread, NULL, unmap_probe, page);
+
+	if (rc) {
+		munmap(page, PAGE_SIZE);
+		return -rc;
+	}
+	while (poll(&pfd, 1, -1) != 1)
+		;
+	changing = uffd_is_changing(u);
+	while ((rc = uffd_read(u, &msg)) == 0)
+		;
+	/* Whoever waits goes on, also if it could not be read. */
+	if (rc < 0)
+		uffd_abandon(u);
+	pthread_join(thread, NULL);
+	return rc < 0 ? rc : idle && changing && !uffd_is_changing(u) ? 0 : -EOPNOTSUPP;
+}
+
+/* What cannot be asked is tried on a page of a file. */
+static int probe(struct uffd *u)
+{
+	int mem = memfd_create("umbra-probe", MFD_CLOEXEC), rc;
+	void *page = MAP_FAILED;
+
+	if (mem < 0)
+		return -errno;
+	rc = ftruncate(mem, PAGE_SIZE) ? -errno : 0;
+	if (!rc) {
+		page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
+		rc = page == MAP_FAILED ? -errno : uffd_register(u, page, PAGE_SIZE);
+	}
+	if (!rc) {
+		u->has_continue_wp = probe_continue_wp(u, page);
+		if (u->has_events)
+			rc = probe_changing(u, page);
+		else
+			munmap(page, PAGE_SIZE);
+	} else if (page != MAP_FAILED) {
+		munmap(page, PAGE_SIZE);
+	}
+	close(mem);
+	return rc;
+}
+
+/* The right to EVENT_FORK is not everybody's. */
+static int handshake_audit(struct uffd *u, uint64_t want)
+{
+	int rc = handshake(u->fd, want | UFFD_FEATURE_EVENT_FORK, &u->features);
+
+	u->has_fork = !rc;
+	return rc == -EPERM ? handshake(u->fd, want, &u->features) : rc;
+}
+
+int uffd_open(struct uffd *u, unsigned how)
+{
+	uint64_t want = UFFD_FEATURES_NEEDED | (how & UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0) |
+			(how & UFFD_AUDIT ? UFFD_EVENTS : 0);
+	uint64_t offered = 0;
 	int fd, rc;
 
 	/* An API handshake is final for a descriptor: one to ask, one to use. */
@@ -86,42 +150,45 @@ static int open_with(struct uffd *u, uint64_t feature)
 	if ((offered & want) != want)
 		return -EOPNOTSUPP;
 
-	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = feature & UFFD_FEATURE_SIGBUS };
+	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = how & UFFD_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
-	rc = handshake(u->fd, want | (offered & UFFD_FEATURE_WP_UNPOPULATED), &u->features);
+	want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
+	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
+	u->has_events = how & UFFD_AUDIT;
+	if (!rc && probe(u) && u->has_events)
+		rc = -EOPNOTSUPP;
 	if (rc) {
 		close(u->fd);
 		return rc;
 	}
 	atomic_init(&u->repoints, 0);
-	u->has_continue_wp = probe_continue_wp(u);
+	lock_init(&u->reading);
 	return 0;
-}
-
-int uffd_open(struct uffd *u)
-{
-	return open_with(u, 0);
-}
-
-int uffd_open_sigbus(struct uffd *u)
-{
-	return open_with(u, UFFD_FEATURE_SIGBUS);
 }
 
 void uffd_close(struct uffd *u)
 {
 	close(u->fd);
 	u->fd = -1;
+	lock_fini(&u->reading);
 }
 
-int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write)
+void uffd_abandon(struct uffd *u)
+{
+	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+
+	/* In its place, so that who is about to use the number finds nothing else there. */
+	if (fd < 0 || dup3(fd, u->fd, O_CLOEXEC) < 0)
+		bug_report(__FILE__, __LINE__, "a userfaultfd that nobody reads cannot be closed");
+	close(fd);
+}
+
+int uffd_wait(struct uffd *u, int stop_fd)
 {
 	for (;;) {
 		struct pollfd pfd[2] = { { .fd = u->fd, .events = POLLIN },
 					 { .fd = stop_fd, .events = POLLIN } };
-		struct uffd_msg msg;
-		ssize_t n;
 
 		if (poll(pfd, 2, -1) < 0) {
 			if (errno == EINTR)
@@ -130,21 +197,42 @@ int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write)
 		}
 		if (pfd[1].revents)
 			return 0;
-		if (pfd[0].revents & (POLLERR | POLLNVAL))
-			return -EBADF;
-		n = read(u->fd, &msg, sizeof(msg));
-		if (n < 0) {
-			if (errno == EAGAIN || errno == EINTR) /* another thread was faster */
-				continue;
-			return -errno;
-		}
-		if (n != sizeof(msg) || msg.event != UFFD_EVENT_PAGEFAULT)
-			return -EPROTO;
-		*addr = msg.arg.pagefault.address & PAGE_MASK;
-		*write = msg.arg.pagefault.flags &
-			 (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
-		return 1;
+		return pfd[0].revents & (POLLERR | POLLNVAL) ? -EBADF : 1;
 	}
+}
+
+int uffd_read(struct uffd *u, struct uffd_msg *msg)
+{
+	ssize_t n = read(u->fd, msg, sizeof(*msg));
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	return n == sizeof(*msg) ? 1 : -EPROTO;
+}
+
+bool uffd_is_fault(const struct uffd_msg *msg, uint64_t *addr, bool *write)
+{
+	if (msg->event != UFFD_EVENT_PAGEFAULT) /* an enumeration, no mask */
+		return false;
+	*addr = msg->arg.pagefault.address & PAGE_MASK;
+	*write = msg->arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	return true;
+}
+
+int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write)
+{
+	struct uffd_msg msg;
+	int rc;
+
+	do {
+		rc = uffd_wait(u, stop_fd);
+		if (rc <= 0)
+			return rc;
+		rc = uffd_read(u, &msg);
+	} while (!rc); /* another thread was faster */
+	if (rc < 0)
+		return rc;
+	return uffd_is_fault(&msg, addr, write) ? 1 : -EPROTO;
 }
 
 static struct uffdio_range range_of(void *addr, size_t len)
@@ -160,7 +248,23 @@ int uffd_register(struct uffd *u, void *addr, size_t len)
 			UFFDIO_REGISTER_MODE_WP,
 	};
 
-	return ioctl(u->fd, UFFDIO_REGISTER, &reg) ? -errno : 0;
+	if (!ioctl(u->fd, UFFDIO_REGISTER, &reg))
+		return 0;
+	return errno == ENOTTY ? -ESHUTDOWN : -errno; /* it has been abandoned */
+}
+
+/* After EAGAIN: go on? */
+static bool try_again(struct uffd *u, int *tries)
+{
+	const struct timespec pause = { .tv_nsec = EAGAIN_NS };
+
+	if (++*tries >= EAGAIN_TRIES && !u->has_events)
+		return false;
+	if (u->has_events && *tries > EAGAIN_YIELDS)
+		nanosleep(&pause, NULL);
+	else
+		sched_yield();
+	return true;
 }
 
 int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp)
@@ -185,9 +289,10 @@ int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp)
 			tries = 0;
 			continue;
 		}
-		if (errno != EAGAIN || ++tries == EAGAIN_TRIES)
+		if (errno != EAGAIN)
 			return done ? (int64_t)done : -errno;
-		sched_yield();
+		if (!try_again(u, &tries))
+			return done ? (int64_t)done : -EAGAIN;
 	}
 	return (int64_t)done;
 }
@@ -200,12 +305,21 @@ int uffd_writeprotect(struct uffd *u, void *addr, size_t len, bool on)
 		.mode = on ? UFFDIO_WRITEPROTECT_MODE_WP : UFFDIO_WRITEPROTECT_MODE_DONTWAKE,
 	};
 
-	for (int tries = 0; ioctl(u->fd, UFFDIO_WRITEPROTECT, &wp); tries++) {
-		if (errno != EAGAIN || tries == EAGAIN_TRIES)
+	for (int tries = 0; ioctl(u->fd, UFFDIO_WRITEPROTECT, &wp);) {
+		if (errno != EAGAIN)
 			return -errno;
-		sched_yield();
+		if (!try_again(u, &tries))
+			return -EAGAIN;
 	}
 	return 0;
+}
+
+int uffd_try_watches(struct uffd *u, void *addr)
+{
+	struct uffdio_writeprotect wp = { .range = range_of(addr, PAGE_SIZE),
+					  .mode = UFFDIO_WRITEPROTECT_MODE_WP };
+
+	return ioctl(u->fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
 int uffd_wake(struct uffd *u, void *addr, size_t len)
@@ -219,6 +333,11 @@ int uffd_poison(struct uffd *u, void *addr, size_t len)
 {
 	struct uffdio_poison poison = { .range = range_of(addr, len) };
 
-	/* EEXIST: it is so already, or shows what it may. */
-	return ioctl(u->fd, UFFDIO_POISON, &poison) && errno != EEXIST ? -errno : 0;
+	for (int tries = 0; ioctl(u->fd, UFFDIO_POISON, &poison);) {
+		if (errno == EEXIST) /* it is so already, or shows what it may */
+			return 0;
+		if (errno != EAGAIN || !try_again(u, &tries))
+			return -errno;
+	}
+	return 0;
 }

@@ -11,16 +11,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mmu/base/sync.h"
 #include "mmu/host/uffd_compat.h"
+
+struct audit;
 
 struct uffd {
 	int fd;
 	uint64_t features;    /* what the kernel offers */
 	bool has_continue_wp; /* UFFDIO_CONTINUE can install write-protected */
 	bool is_retried;      /* who is refused in the gap tries again: vCPUs */
-	bool is_sigbus;	      /* who faults gets SIGBUS, nobody blocks and nothing is read */
+	bool is_sigbus;	      /* who faults gets SIGBUS, nobody blocks */
+	bool has_events;      /* who changes VMAs under it waits until that has been read */
+	bool has_fork;	      /* ... who forks, too */
 	_Atomic uint64_t
 		repoints; /* changes of VMAs that its views have made, before and after each */
+	/*
+	 * Held from before a message is read until it has been noted: messages are noted in the order in which they were read.
+	 * A leaf, and never held around a call that waits for an event to be read.
+	 */
+	struct lock reading;
+	struct audit *audit; /* who is told of events; NULL without */
 };
 
 /* uffd_repoints - of all views together, also of those that are gone: never comes back to an old value. */
@@ -34,15 +45,21 @@ static inline uint64_t uffd_repoints(const struct uffd *u)
 	(UFFD_FEATURE_MISSING_SHMEM | UFFD_FEATURE_MINOR_SHMEM | UFFD_FEATURE_PAGEFAULT_FLAG_WP | \
 	 UFFD_FEATURE_WP_HUGETLBFS_SHMEM)
 
+#define UFFD_EVENTS \
+	(UFFD_FEATURE_EVENT_REMOVE | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMAP)
+
 /*
- * uffd_open - open a userfaultfd that blocks faulting threads (also in the kernel: KVM_RUN, read(2)).
- * By system call, else by /dev/userfaultfd. 0, -EPERM without the privilege, -ENOSYS without userfaultfd,
- * -EOPNOTSUPP without a needed feature, or another errno.
+ * uffd_open - open a userfaultfd that blocks faulting threads (also in the kernel: KVM_RUN, read(2)); with UFFD_SIGBUS they get
+ * SIGBUS instead; with UFFD_AUDIT, who discards, unmaps, moves or (with CAP_SYS_PTRACE) forks what is registered waits until
+ * that has been read. By system call, else by /dev/userfaultfd. 0, -EPERM without the privilege, -ENOSYS without userfaultfd,
+ * -EOPNOTSUPP without a needed feature or where uffd_is_changing() cannot be told, or another errno.
  */
-int uffd_open(struct uffd *u);
-/* uffd_open_sigbus - one whose faulting threads get SIGBUS. As uffd_open(). */
-int uffd_open_sigbus(struct uffd *u);
+#define UFFD_SIGBUS (1u << 0)
+#define UFFD_AUDIT  (1u << 1)
+int uffd_open(struct uffd *u, unsigned how);
 void uffd_close(struct uffd *u);
+/* uffd_abandon - nobody reads it any more: who waits for that goes on, and nothing is watched. Other threads may still use @u. */
+void uffd_abandon(struct uffd *u);
 
 /*
  * uffd_read_fault - wait for one page fault, or until @stop_fd is readable.
@@ -50,6 +67,24 @@ void uffd_close(struct uffd *u);
  * Any number of threads may wait.
  */
 int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write);
+
+/*
+ * The same in parts, for who takes events, too. uffd_wait - until there is something to read. 1, 0, -errno as above.
+ * uffd_read - one message, if another thread was not faster. 1, 0, -errno. reading held. Faults come before events.
+ * uffd_is_fault - the fault of @msg, if it is one.
+ */
+int uffd_wait(struct uffd *u, int stop_fd);
+int uffd_read(struct uffd *u, struct uffd_msg *msg);
+bool uffd_is_fault(const struct uffd_msg *msg, uint64_t *addr, bool *write);
+
+/*
+ * uffd_is_changing - is a change of VMAs under way whose event has not been read? Undocumented, so tried out by uffd_open():
+ * while it is, a WRITEPROTECT says EAGAIN before it looks at what it is asked for.
+ * uffd_try_watches - is there a VMA at the page at @addr that is watched by @u? 0 if so, and the page has lost the right to be
+ * stored to; -ENOENT; -EAGAIN: a change is under way. Does not wait.
+ */
+bool uffd_is_changing(struct uffd *u);
+int uffd_try_watches(struct uffd *u, void *addr);
 
 /* All take page-aligned byte ranges. -EAGAIN: the layout is changing under the call; nothing more was done. */
 int uffd_register(struct uffd *u, void *addr, size_t len);

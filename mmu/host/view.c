@@ -71,22 +71,22 @@ void page_array_clear(void *array, uint64_t npages, size_t size)
 		memset(array, 0, npages * size);
 }
 
-static void free_view(struct view *view)
+void view_free(struct view *view)
 {
 	view_count_foreign(view, -(int64_t)view_foreign(view));
 	page_array_free(view->away, view->npages, sizeof(*view->away));
 	page_array_free(view->rights, view->npages, sizeof(*view->rights));
+	page_array_free(view->lost, view_lost_bytes(view->npages), 1);
 	if (view->access)
 		munmap(view->access, view->npages);
 	lock_fini(&view->repoint);
 	free(view);
 }
 
-int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
+int view_alloc(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
 {
+	bool is_audited = u && u->audit;
 	struct view *view;
-	size_t len = npages << PAGE_SHIFT;
-	int rc;
 
 	if (!npages || home + npages > pool_frames(pool))
 		return -EINVAL;
@@ -98,22 +98,39 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 	view->away = page_array(npages, sizeof(*view->away));
 	if (!u)
 		view->rights = page_array(npages, sizeof(*view->rights));
-	if (!view->away || (!u && !view->rights)) {
-		free_view(view);
+	if (is_audited)
+		view->lost = page_array(view_lost_bytes(npages), 1);
+	if (!view->away || (!u && !view->rights) || (is_audited && !view->lost)) {
+		view_free(view);
 		return -ENOMEM;
 	}
+	*out = view;
+	return 0;
+}
+
+int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
+{
+	struct view *view;
+	int rc = view_alloc(&view, pool, u, npages, home);
+
+	if (rc)
+		return rc;
 	view->base = map_linear(pool, npages, home, u ? PROT_READ | PROT_WRITE : PROT_NONE);
 	if (view->base == MAP_FAILED) {
 		rc = -errno;
-		free_view(view);
+		view_free(view);
 		return rc;
 	}
-	rc = u ? uffd_register(u, view->base, len) : 0;
+	rc = view_dont_fork(view, 0, npages) ? -errno : 0;
+	if (!rc && u)
+		rc = uffd_register(u, view->base, npages << PAGE_SHIFT);
 	if (rc) {
-		munmap(view->base, len);
-		free_view(view);
+		munmap(view->base, npages << PAGE_SHIFT);
+		view_free(view);
 		return rc;
 	}
+	if (view->lost)
+		audit_add_view(u, view);
 	*out = view;
 	return 0;
 }
@@ -123,6 +140,10 @@ static void unmap_all(struct view *view)
 {
 	size_t len = view->npages << PAGE_SHIFT;
 
+	if (view->lost) {
+		view_unmap(view);
+		return;
+	}
 	if (!munmap(view->base, len))
 		return;
 	pool_lend_vmas(view->pool);
@@ -137,7 +158,7 @@ void view_destroy(struct view *view)
 	unmap_all(view);
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
-	free_view(view);
+	view_free(view);
 }
 
 void *view_base(const struct view *view)
@@ -154,7 +175,7 @@ uint64_t view_pages(const struct view *view)
  * Install entries for pages whose VMA shows the right frames. An entry that exists already came from an access in the
  * gap of repoint(): of unknown rights, so set them.
  */
-static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
+static int fill(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable)
 {
 	while (n) {
 		int64_t done = uffd_continue(view->uffd, view_addr(view, page), n << PAGE_SHIFT,
@@ -169,14 +190,17 @@ static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
 				return rc;
 			done = PAGE_SIZE;
 		}
+		if (done == -EFAULT && !pool_refill(view->pool, fn))
+			continue;
 		/* Linear, but in several VMAs: the system may have failed to merge them. */
 		if (done == -ENOENT && n > 1) {
-			rc = fill(view, page, 1, writable);
+			rc = fill(view, page, 1, fn, writable);
 			done = rc ? rc : (int64_t)PAGE_SIZE;
 		}
 		if (done < 0)
 			return (int)done;
 		page += (uint64_t)done >> PAGE_SHIFT;
+		fn += (uint64_t)done >> PAGE_SHIFT;
 		n -= (uint64_t)done >> PAGE_SHIFT;
 	}
 	return 0;
@@ -186,17 +210,15 @@ static int fill(struct view *view, uint64_t page, uint64_t n, bool writable)
  * The same where CONTINUE cannot install write-protected entries (before Linux 6.4): the VMA forbids writes until the
  * entries are protected.
  */
-static int fill_read_only(struct view *view, uint64_t page, uint64_t n)
+static int fill_read_only(struct view *view, uint64_t page, uint64_t n, fn_t fn)
 {
-	size_t len = n << PAGE_SHIFT;
-	void *at = view_addr(view, page);
 	int rc;
 
-	if (mprotect(at, len, PROT_READ))
+	if (view_mprotect(view, page, n, PROT_READ))
 		return -errno;
-	rc = fill(view, page, n, true);
+	rc = fill(view, page, n, fn, true);
 	if (!rc)
-		rc = uffd_writeprotect(view->uffd, at, len, true);
+		rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true);
 	return rc ? rc : view_open(view, page, n);
 }
 
@@ -230,22 +252,22 @@ static int repoint_locked(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 		view_refused(view, page, n);
 		if (rc != -ENOMEM || fn != view->home + page || !view_forget_run(view, page))
 			return rc;
-		return writable || view->uffd->has_continue_wp ? fill(view, page, n, writable)
-							       : fill_read_only(view, page, n);
+		return writable || view->uffd->has_continue_wp ? fill(view, page, n, fn, writable)
+							       : fill_read_only(view, page, n, fn);
 	}
 	view_break(view, page, n);
 	rc = uffd_register(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 	/* A page that nobody watches must not stay reachable. */
-	if (rc && map_fixed(view, page, n, fn, PROT_NONE))
+	if (rc && map_fixed(view, page, n, fn, PROT_NONE) && errno != EFAULT)
 		bug_report(__FILE__, __LINE__, "neither watched nor closed");
 	if (rc)
 		return rc;
 	if (writable || view->uffd->has_continue_wp) {
-		rc = fill(view, page, n, writable);
+		rc = fill(view, page, n, fn, writable);
 		if (!rc && !writable)
 			rc = view_open(view, page, n);
 	} else {
-		rc = fill_read_only(view, page, n);
+		rc = fill_read_only(view, page, n, fn);
 	}
 	if (rc)
 		return rc;
@@ -275,12 +297,12 @@ static int64_t map_slow(struct view *view, uint64_t page, uint64_t n, fn_t fn, b
 	if (sync_load(&view->shut)) {
 		rc = -ESHUTDOWN;
 	} else if (run && is_simple(view, writable)) {
-		rc = fill(view, page, run, writable);
+		rc = fill(view, page, run, fn, writable);
 	} else {
 		/* VMAs change: who is refused meanwhile must learn that it was only a gap. */
 		count_repoints(view, 1);
 		if (run) {
-			rc = fill_read_only(view, page, run);
+			rc = fill_read_only(view, page, run, fn);
 		} else {
 			run = view_new_run(view, page, n, fn);
 			rc = run ? repoint_locked(view, page, run, fn, writable) : -ENOMEM;
@@ -300,7 +322,7 @@ int view_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writabl
 	/* Acquire: pairs with repoint_locked(), the VMAs are home before foreign says so. */
 	if (fn == view->home + page && is_simple(view, writable) &&
 	    !sync_load_acquire(&view->foreign))
-		return fill(view, page, n, writable);
+		return fill(view, page, n, fn, writable);
 	while (n) {
 		int64_t run = map_slow(view, page, n, fn, writable);
 
@@ -371,15 +393,11 @@ void view_wrprotect(struct view *view, uint64_t page, uint64_t n)
 
 void view_zap(struct view *view, uint64_t page, uint64_t n)
 {
-	int tries = 0;
-
 	bug_on(!n || page + n > view->npages);
-	if (!view->uffd) {
+	if (view->uffd)
+		view_discard(view, page, n);
+	else
 		rights_zap(view, page, n);
-		return;
-	}
-	while (madvise(view_addr(view, page), n << PAGE_SHIFT, MADV_DONTNEED))
-		bug_on((errno != EAGAIN && errno != EINTR) || ++tries > 1000);
 }
 
 int view_poison(struct view *view, uint64_t page)
@@ -402,6 +420,10 @@ static bool close_all(struct view *view)
 {
 	size_t len = view->npages << PAGE_SHIFT;
 
+	if (view->lost) {
+		view_close(view);
+		return true;
+	}
 	return !mprotect(view->base, len, PROT_NONE) ||
 	       mmap(view->base, len, PROT_NONE,
 		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;

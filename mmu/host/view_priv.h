@@ -10,8 +10,9 @@
 #include <sys/mman.h>
 
 #include "mmu/base/sync.h"
+#include "mmu/host/audit.h"
 #include "mmu/host/pool_priv.h"
-#include "mmu/host/view.h"
+#include "mmu/host/view_lost.h"
 
 /* What a page of a view without userfaultfd may be used for: the rights of its VMA. */
 enum view_rights { VIEW_NOTHING, VIEW_READ, VIEW_WRITE };
@@ -36,6 +37,9 @@ struct view {
 	uint8_t *access;  /* [r] per page: 0, or 1 + PROT_* of its VMA; sparse; NULL: all 0 */
 	uint64_t broken;  /* [r] pages whose away is AWAY_BROKEN */
 	atomic_bool shut; /* [r] */
+	/* [a] a bit a page, written under uffd->reading: others have taken its VMA; sparse; NULL where nobody tells */
+	_Atomic uint64_t *lost;
+	struct view_link link; /* audit.c's */
 	struct lock repoint;
 };
 
@@ -56,6 +60,31 @@ static inline void *view_addr(const struct view *view, uint64_t page)
  * rights, may use the spare VMAs; what does not is refused (ENOMEM) while they are not there. False; true: errno.
  */
 bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot);
+
+/* view_alloc - a view without a place. 0, -EINVAL, -ENOMEM. */
+int view_alloc(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home);
+void view_free(struct view *view);
+
+static inline size_t view_lost_bytes(uint64_t npages)
+{
+	return (npages / 64 + 1) * sizeof(uint64_t);
+}
+
+/*
+ * Calls on what of [page, page + n) is the view's own; what is lost is left alone.
+ * view_mmap - map_fixed() without spare VMAs. True: errno, EFAULT if a page is lost.
+ * view_dont_fork - no child of fork(2) gets the pages, if there is an audit. view_mprotect - give their VMAs the rights @prot.
+ *	False; true: errno.
+ * view_discard - drop the entries. view_unmap - drop all VMAs.
+ */
+bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot);
+bool view_dont_fork(struct view *view, uint64_t page, uint64_t n);
+bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot);
+void view_discard(struct view *view, uint64_t page, uint64_t n);
+void view_unmap(struct view *view);
+
+/* view_next_own - move *@page to the first page before @end that is not lost, and say how many are not from there. False: none. */
+bool view_next_own(const struct view *view, uint64_t *page, uint64_t end, uint64_t *n);
 
 /* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
 #define AWAY_BROKEN UINT32_MAX

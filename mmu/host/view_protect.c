@@ -22,7 +22,7 @@ int view_open(struct view *view, uint64_t page, uint64_t n)
 
 		for (run = 1; page + run < end && access_of(view, page + run) == access; run++)
 			;
-		if (mprotect(view_addr(view, page), run << PAGE_SHIFT, (int)access))
+		if (view_mprotect(view, page, run, (int)access))
 			rc = rc ?: -errno; /* the rest all the same: this may be the way back */
 	}
 	return rc;
@@ -54,8 +54,7 @@ int view_protect(struct view *view, uint64_t page, uint64_t n, unsigned access)
 		return rights_protect(view, page, n, access);
 	lock_acquire(&view->repoint);
 	rc = need_access(view);
-	if (!rc && !sync_load(&view->shut) &&
-	    mprotect(view_addr(view, page), n << PAGE_SHIFT, (int)access)) {
+	if (!rc && !sync_load(&view->shut) && view_mprotect(view, page, n, (int)access)) {
 		rc = -errno;
 		(void)view_open(view, page, n);
 	}

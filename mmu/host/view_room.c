@@ -41,13 +41,6 @@ void view_count_foreign(struct view *view, int64_t n)
 	atomic_fetch_add_explicit(&foreign, (uint64_t)n, memory_order_relaxed);
 }
 
-static bool map_once(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
-{
-	return mmap(view_addr(view, page), n << PAGE_SHIFT, prot,
-		    MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
-		    (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED;
-}
-
 bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 {
 	bool may_fail = fn != view->home + page && prot != PROT_NONE, failed;
@@ -58,11 +51,11 @@ bool map_fixed(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 		errno = ENOMEM;
 		return true;
 	}
-	failed = map_once(view, page, n, fn, prot);
+	failed = view_mmap(view, page, n, fn, prot);
 	if (!failed || errno != ENOMEM || may_fail)
 		return failed;
 	pool_lend_vmas(view->pool);
-	failed = map_once(view, page, n, fn, prot);
+	failed = view_mmap(view, page, n, fn, prot);
 	rc = errno;
 	(void)pool_keep_vmas(view->pool);
 	errno = rc;

@@ -285,7 +285,7 @@ int window_create(struct window **out, struct pool *pool, const struct window_op
 	window->pool = pool;
 	window->opts = *opts;
 	rwlock_init(&window->panes_lock);
-	rc = uffd_open(&window->uffd);
+	rc = uffd_open(&window->uffd, 0);
 	if (rc) {
 		rwlock_fini(&window->panes_lock);
 		free(window);

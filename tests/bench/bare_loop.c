@@ -89,7 +89,7 @@ int bare_loop_start(struct bare_loop **out, uint64_t bytes, unsigned around, uns
 				 .bytes = bytes,
 				 .block = (uint64_t)around << PAGE_SHIFT };
 	l->base = bare_plain(bytes + MOST * PAGE_SIZE);
-	rc = l->base == MAP_FAILED ? -errno : uffd_open(&u);
+	rc = l->base == MAP_FAILED ? -errno : uffd_open(&u, 0);
 	if (rc)
 		goto err;
 	l->fd = u.fd;

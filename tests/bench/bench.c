@@ -133,7 +133,7 @@ static void look_for_kvm(struct bench *b)
 static void look_for_uffd(struct bench *b)
 {
 	struct uffd u;
-	int rc = uffd_open(&u);
+	int rc = uffd_open(&u, 0);
 
 	if (rc)
 		snprintf(b->no_uffd, sizeof(b->no_uffd), "userfaultfd: %s", strerror(-rc));

@@ -29,7 +29,7 @@ static int bare_up(struct bare *bare, struct shadow_rig *r)
 	*bare = (struct bare){ .len = r->pages << PAGE_SHIFT };
 	if (rc)
 		return rc;
-	rc = uffd_open(&bare->uffd);
+	rc = uffd_open(&bare->uffd, 0);
 	if (rc)
 		return rc;
 	bare->base = mmap(NULL, bare->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,

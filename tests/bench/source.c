@@ -194,8 +194,7 @@ static int bare_stores(const void *arg, double *us)
 
 	bare = (struct bare){ .uffd = { .fd = -1 }, .shown = c->shown };
 	if (has_uffd)
-		rc = c->source == HOSTMM_SOURCE_UFFD ? uffd_open(&bare.uffd)
-						     : uffd_open_sigbus(&bare.uffd);
+		rc = uffd_open(&bare.uffd, c->source == HOSTMM_SOURCE_UFFD ? 0 : UFFD_SIGBUS);
 	if (rc)
 		return rc;
 	rc = map_file();
@@ -209,6 +208,65 @@ static int bare_stores(const void *arg, double *us)
 	if (has_uffd)
 		uffd_close(&bare.uffd);
 	return rc;
+}
+
+/* ---- What an audit costs umbra itself ---- */
+
+/* Its own calls on a view with an audit, and on one without. Each page has been shown for stores. */
+struct call_case {
+	int (*call)(struct hostmm *mm, hva_t start, hva_t end);
+	enum hostmm_source source;
+};
+
+#define CALL_PAGES 512u
+
+static int call_by_call(const struct call_case *c, bool audit, double *us)
+{
+	const struct hostmm_opts opts = { .fault_threads = 1, .source = c->source, .audit = audit };
+	struct pool *pool;
+	struct hostmm *mm;
+	hva_t hva = 0;
+	int rc = pool_create(&pool, 4 * pool_room(CALL_PAGES), false);
+
+	if (rc)
+		return rc;
+	rc = hostmm_create(&mm, pool, &opts);
+	if (rc) {
+		pool_destroy(pool);
+		return rc;
+	}
+	rc = hostmm_map(mm, CALL_PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL, &hva);
+	if (!rc)
+		rc = hostmm_prefault(mm, hva, hva + (CALL_PAGES << PAGE_SHIFT), true);
+	if (!rc) {
+		uint64_t begin = bench_now_ns();
+
+		for (hva_t page = hva; !rc && page < hva + (CALL_PAGES << PAGE_SHIFT);
+		     page += PAGE_SIZE)
+			rc = c->call(mm, page, page + PAGE_SIZE);
+		*us = (double)(bench_now_ns() - begin) / 1e3 / CALL_PAGES;
+	}
+	hostmm_destroy(mm);
+	pool_destroy(pool);
+	return rc;
+}
+
+static int with_audit(const void *arg, double *us)
+{
+	return call_by_call(arg, true, us);
+}
+
+static int without_audit(const void *arg, double *us)
+{
+	return call_by_call(arg, false, us);
+}
+
+/* To another frame, and shown there: mmap(MAP_FIXED), among others. */
+static int repoint(struct hostmm *mm, hva_t start, hva_t end)
+{
+	int rc = hostmm_migrate(mm, start, end, HOSTMM_MIGRATE_AWAY);
+
+	return rc ? rc : hostmm_prefault(mm, start, end, true);
 }
 
 /* ---- The group ---- */
@@ -228,6 +286,17 @@ static const struct {
 	{ "mprotect, not shown, in order", { HOSTMM_SOURCE_MPROTECT, .far = false } },
 };
 
+static const struct {
+	const char *name;
+	struct call_case c;
+} calls[] = {
+	{ "audit: zap, uffd", { hostmm_zap, HOSTMM_SOURCE_UFFD } },
+	{ "audit: zap, uffd-sigbus", { hostmm_zap, HOSTMM_SOURCE_SIGBUS } },
+	{ "audit: discard, uffd", { hostmm_discard, HOSTMM_SOURCE_UFFD } },
+	{ "audit: migrate and show, uffd", { repoint, HOSTMM_SOURCE_UFFD } },
+	{ "audit: migrate and show, uffd-sigbus", { repoint, HOSTMM_SOURCE_SIGBUS } },
+};
+
 static int run(struct bench *b)
 {
 	int rc = 0;
@@ -239,6 +308,14 @@ static int run(struct bench *b)
 					  .umbra = umbra_stores,
 					  .reference = bare_stores,
 					  .arg = &cases[i].c,
+				  });
+	/* The reference is the same without an audit. */
+	for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]) && !rc; i++)
+		rc = bench_run(b, &(struct bench_case){
+					  .name = calls[i].name,
+					  .umbra = with_audit,
+					  .reference = without_audit,
+					  .arg = &calls[i].c,
 				  });
 	return rc;
 }

@@ -45,6 +45,10 @@ int act_move(struct world *w, uint64_t *random);
 int act_zero(struct world *w, uint64_t *random);
 int act_store(struct world *w, uint64_t *random);
 
+/* actor_raw.c: by system calls on host views; and fork(2) */
+int act_raw(struct world *w, uint64_t *random);
+int act_child(struct world *w, uint64_t *random);
+
 /* actor_shadow.c: the slots and the dirty logs of secondaries */
 int act_slots(struct world *w, uint64_t *random);
 int act_dirty(struct world *w, uint64_t *random);

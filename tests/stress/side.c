@@ -19,8 +19,10 @@
 
 int side_create(struct world *w)
 {
-	return hostmm_map(w->mm, SIDE_PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
-			  &w->side);
+	bool audit = w->scenario->audit && w->o->source != HOSTMM_SOURCE_MPROTECT;
+
+	return hostmm_map_source(w->mm, SIDE_PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL,
+				 NULL, w->o->source, audit, &w->side);
 }
 
 void side_destroy(struct world *w)

@@ -69,6 +69,7 @@ struct scenario {
 	bool swap;    /* the pool has a backing file, too small for all pages */
 	bool store;   /* the players' pages come from a store and go to it: store.c */
 	bool service; /* equal pages are looked for: service.c */
+	bool audit; /* others make system calls on host views, which are followed where the source tells */
 	const char *
 		missing; /* not NULL: what is not there yet; the scenario fails, having run what there is */
 	struct actor actor[SCENARIO_ACTORS]; /* ends without a name */

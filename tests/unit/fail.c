@@ -316,6 +316,22 @@ UTEST(fail, a_dead_thread_of_the_window_closes_it, .init = up, .fini = down)
 	check_eq(rig_load(rig_word(r.host, 1, 0)), 0);
 }
 
+/* With an audit umbra's own calls wait for those threads, too: they go on. */
+UTEST(fail, a_dead_thread_of_an_audited_view_closes_it, .fini = down)
+{
+	uint64_t value;
+	hva_t hva;
+
+	rule.call = NONE;
+	rig_up(&r, &(struct rig_opts){ .pages = 32, .source = HOSTMM_SOURCE_UFFD, .audit = true });
+	dies(r.host, &r.host_fatal, &r.host_error, EIO);
+	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	check_eq(hostmm_discard(r.mm, rig_hva(&r, 4), rig_hva(&r, 32)), 0);
+	check_eq(hostmm_map(r.mm, 4, HOSTMM_PROT_READ, NULL, NULL, &hva), -ESHUTDOWN);
+	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1); /* the guest goes on */
+	check(!rig_try_load(rig_word(r.host, 1, 0), &value));
+}
+
 UTEST(fail, a_dead_thread_of_the_host_view_closes_it, .init = up, .fini = down)
 {
 	uint64_t value;

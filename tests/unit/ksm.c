@@ -315,7 +315,9 @@ UTEST(ksm, what_is_shared_outlives_the_service, .init = up, .fini = down)
 
 UTEST(ksm, regions_and_address_spaces_go, .init = up, .fini = down)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1, .source = rig_source() };
+	const struct hostmm_opts opts = { .fault_threads = 1,
+					  .source = rig_source(),
+					  .audit = rig_audit() };
 	uint64_t value = 7;
 	struct hostmm *mm;
 	hva_t hva[2];

@@ -31,7 +31,7 @@ static void up_with(enum hostmm_source source)
 	gate = (struct gate)GATE_INIT;
 	rig_up(&r, &(struct rig_opts){ .pages = PAGES, .pool_frames = 256, .around = 1 });
 	check_eq(hostmm_map_source(r.mm, PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, &pager, NULL,
-				   source, &other),
+				   source, false, &other),
 		 0);
 	gate_arm(&gate);
 }

@@ -295,6 +295,7 @@ UTEST(machine, set_refuses)
 		{ "hello", "/umbra/fault-around=3", "power of two" },
 		{ "hello", "/umbra/fault-around=1024", "0..512" },
 		{ "hello", "/umbra/host-view-source=softirq", "\"uffd\"" },
+		{ "touch", "/work/host-view-audit=maybe", "\"default\"" },
 		{ "hello", "/compatible=umbra,other", "umbra,machine" },
 		{ "hello", "/model=\"a\",\"b\"", "not one string" },
 		{ "hello", "/model=\"a", "write strings as" },

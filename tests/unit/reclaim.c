@@ -192,7 +192,9 @@ UTEST(reclaim, clean_pages_of_a_pager_are_dropped, .init = up_pager, .fini = dow
 
 UTEST(reclaim, shared_frames_go_as_one, .init = up, .fini = down)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1, .source = rig_source() };
+	const struct hostmm_opts opts = { .fault_threads = 1,
+					  .source = rig_source(),
+					  .audit = rig_audit() };
 	struct hostmm *child;
 	uint64_t word, used;
 	hva_t hva;
@@ -220,7 +222,9 @@ UTEST(reclaim, shared_frames_go_as_one, .init = up, .fini = down)
 
 UTEST(reclaim, entries_without_frames_go_along, .init = up, .fini = down)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1, .source = rig_source() };
+	const struct hostmm_opts opts = { .fault_threads = 1,
+					  .source = rig_source(),
+					  .audit = rig_audit() };
 	struct hostmm *child;
 	uint64_t word;
 	hva_t hva;
@@ -340,7 +344,9 @@ UTEST(reclaim, writeback_has_what_is_in_the_file, .init = up_both, .fini = down)
 
 UTEST(reclaim, a_poisoned_frame_is_gone_for_good, .init = up, .fini = down)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1, .source = rig_source() };
+	const struct hostmm_opts opts = { .fault_threads = 1,
+					  .source = rig_source(),
+					  .audit = rig_audit() };
 	uint64_t word, used;
 	struct hostmm *child;
 	hva_t hva;

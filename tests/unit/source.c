@@ -153,11 +153,11 @@ UTEST(source, regions_of_one_mm_choose_each_its_own, .fini = down)
 
 	up(HOSTMM_SOURCE_UFFD, 8);
 	check_eq(hostmm_map_source(r.mm, 8, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
-				   HOSTMM_SOURCES, &hva),
+				   HOSTMM_SOURCES, false, &hva),
 		 -EINVAL);
 	for (unsigned i = 0; i < HOSTMM_SOURCES; i++) {
 		check_eq(hostmm_map_source(r.mm, 8, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL,
-					   NULL, i, &hva),
+					   NULL, i, false, &hva),
 			 0);
 		check_eq(hostmm_source_of(r.mm, hva, &source), 0);
 		check_eq(source, i);

@@ -122,13 +122,3 @@ UTEST(stress, bad_devices)
 		check(strstr(s->text, "\"failed\": true"));
 	}
 }
-
-/* What is not there yet is no success. */
-UTEST(stress, missing_is_said)
-{
-	const struct tool_said *s = stress_tool("raw --no-kvm --seconds 0.2");
-
-	skip_if(s->status == 77, "%s", s->text);
-	check_eq(s->status, 1);
-	check(strstr(s->text, "MISSING: "));
-}

@@ -59,7 +59,7 @@ static const struct fault_ops ops = { .resolve = resolve, .died = died };
 
 static void view_up(void)
 {
-	int rc = uffd_open(&v.uffd);
+	int rc = uffd_open(&v.uffd, 0);
 
 	skip_if(rc == -EPERM || rc == -ENOSYS || rc == -EOPNOTSUPP, "userfaultfd: %s",
 		strerror(-rc));

@@ -26,7 +26,7 @@ static void setup(void *ctx)
 	cond_init(&w.changed);
 	w.is_shown = false;
 	must(pool_create(&w.pool, 4 * PAGES, true), "pool_create()");
-	must(uffd_open(&w.uffd), "uffd_open()");
+	must(uffd_open(&w.uffd, 0), "uffd_open()");
 	must(pool_reserve(w.pool, PAGES, &w.home), "pool_reserve()");
 	must(view_create(&w.view, w.pool, &w.uffd, PAGES, w.home), "view_create()");
 	must(pool_alloc_loose_run(w.pool, PAGES, &w.shared), "pool_alloc_loose_run()");
