@@ -178,7 +178,7 @@ $(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN):
 # Its heap gives an allocation the same address in every run, and never gives it twice.
 $(RACE): $(RACE_OBJ)
 	@$(call say,LD)
-	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap fsopen munmap mprotect madvise close ioctl syscall sched_yield,-Wl,--wrap=$f) -o $@ $^
+	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap munmap mprotect madvise close ioctl syscall sched_yield,-Wl,--wrap=$f) -o $@ $^
 
 # Preloaded into programs of any profile, so it must not need a sanitizer's runtime itself.
 $(SHIM_OBJ): OPT := -O2
