@@ -219,7 +219,16 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n, fn_t fn)
 	rc = fill(view, page, n, fn, true);
 	if (!rc)
 		rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true);
-	return rc ? rc : view_open(view, page, n);
+	if (!rc)
+		rc = view_open(view, page, n);
+	if (!rc)
+		return 0;
+	/* Closed to stores: as a repoint that failed, until it is mended. */
+	for (uint64_t i = page; i < page + n; i++)
+		if (!view->away[i])
+			view_count_foreign(view, 1);
+	view_break(view, page, n);
+	return rc;
 }
 
 /*

@@ -3,9 +3,10 @@
 
 #include <string.h>
 
+#include "mmu/shadow/shadow.h"
+
 /* Present neighbours cost a fraction of the fault that finding them later would, so take some always. */
 #define AROUND_PRESENT 16u
-#define AROUND_MAX     512u
 #define AROUND_GROWTH  4u
 
 void around_init(struct around *around, unsigned fixed)
@@ -44,14 +45,14 @@ static struct around_stream *find_stream(struct around *around, gfn_t gfn)
  */
 static gfn_t stream_end(struct around *around, gfn_t gfn)
 {
-	gfn_t end, stop = (gfn / AROUND_MAX + 1) * AROUND_MAX;
+	gfn_t end, stop = (gfn / SHADOW_AROUND_MAX + 1) * SHADOW_AROUND_MAX;
 	struct around_stream *s;
 
 	lock_acquire(&around->lock);
 	s = find_stream(around, gfn);
 	s->pages = s->pages ? s->pages * AROUND_GROWTH : 1;
-	if (s->pages > AROUND_MAX)
-		s->pages = AROUND_MAX;
+	if (s->pages > SHADOW_AROUND_MAX)
+		s->pages = SHADOW_AROUND_MAX;
 	end = min_u64(gfn + s->pages, stop);
 	s->next = end;
 	s->used = ++around->clock;

@@ -107,6 +107,15 @@ static void up(void)
 	rig_up(&r, &(struct rig_opts){ .pages = 32, .around = 8 });
 }
 
+/* CONTINUE cannot protect. */
+static void up_before_6_4(void)
+{
+	fail(IOCTL, UFFDIO_CONTINUE, EINVAL, 1, 100); /* of the probe */
+	rig_up(&r, &(struct rig_opts){ .pages = 32, .around = 8 });
+	check(rule.seen > 0);
+	rule.call = NONE;
+}
+
 static void down(void)
 {
 	rule.call = NONE;
@@ -206,6 +215,30 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 	check_eq(r.window_fatal, 0);
 	rig_check(&r);
 	pool_put(r.pool, home, 1);
+}
+
+/* The same for a page at home that becomes read-only, where CONTINUE cannot protect: its VMA is closed to stores meanwhile. */
+UTEST(fail, a_read_only_fill_that_fails_is_mended, .init = up_before_6_4, .fini = down)
+{
+	static const struct {
+		enum call call;
+		unsigned long request;
+	} step[] = { { IOCTL, UFFDIO_CONTINUE }, { IOCTL, UFFDIO_WRITEPROTECT } };
+
+	for (unsigned i = 0; i < sizeof(step) / sizeof(*step); i++) {
+		uint64_t page = 3 + i;
+
+		rig_store(rig_word(r.host, page, 0), 33);
+		check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, page), rig_hva(&r, page + 1)), 0);
+		fail(step[i].call, step[i].request, ENOMEM, 1, 100);
+		check_eq(shadow_fault(r.shadow, RIG_GFN + page, false), -ENOMEM);
+		check(rule.seen > 0);
+		rule.call = NONE;
+		rig_guest_store(&r, rig_word(r.guest, page, 0), 34);
+		check_eq(rig_load(rig_word(r.host, page, 0)), 34);
+		rig_check(&r);
+	}
+	check_eq(r.window_fatal, 0);
 }
 
 /* Out of VMAs: a page that is away goes home, where it needs none. */

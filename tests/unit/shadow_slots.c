@@ -148,7 +148,7 @@ UTEST(shadow, slots_come_and_go_beside_faults)
 	t[0] = rig_thread(keep_loading, (void *)0);
 	t[1] = rig_thread(keep_loading, (void *)1);
 	t[2] = rig_thread(keep_zapping, &change);
-	for (until = rig_now() + rig_seconds(0.7); rig_now() < until; swaps++) {
+	for (until = rig_now() + rig_seconds(0.7); swaps < 5 || rig_now() < until; swaps++) {
 		struct memslot slot;
 
 		check_eq(shadow_add_slot(r.shadow, 7, 0x100000, 32, rig_hva(&r, 16), 0), 0);
@@ -159,7 +159,6 @@ UTEST(shadow, slots_come_and_go_beside_faults)
 	atomic_store(&stop, true);
 	for (int i = 0; i < 3; i++)
 		rig_join(t[i]);
-	check(swaps > 5 / test_slowness(), "%u swaps", swaps);
 	check_eq(r.window_fatal, 0);
 	rig_check(&r);
 	down();

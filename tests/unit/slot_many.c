@@ -251,7 +251,7 @@ UTEST(slot_many, a_window_has_32000_panes, .fini = down)
  * 1 TiB in one region and one slot: only what is touched costs. Then slots of it, 1 GiB each.
  * Without the checker, which reads the pagemap of all.
  */
-UTEST(slot_many, a_tebibyte_is_sparse, .fini = down)
+UTEST(slot_many, a_tebibyte_is_sparse, .fini = down, .timeout = 240)
 {
 	const uint64_t pages = 1UL << 28;
 	struct shadow_stats stats;
