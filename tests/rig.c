@@ -208,9 +208,9 @@ enum hostmm_source rig_source(void)
 	static const char *const name[HOSTMM_SOURCES] = { "uffd", "uffd-sigbus", "mprotect" };
 	const char *want = getenv("RIG_SOURCE");
 
-	for (unsigned i = HOSTMM_SOURCES; want && i-- > 0;)
-		if (!strncmp(want, name[i], strlen(name[i])))
-			return i;
+	for (unsigned i = 1; want && i <= HOSTMM_SOURCES; i++)
+		if (!strncmp(want, name[HOSTMM_SOURCES - i], strlen(name[HOSTMM_SOURCES - i])))
+			return HOSTMM_SOURCES - i;
 	return HOSTMM_SOURCE_UFFD;
 }
 

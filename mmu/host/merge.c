@@ -136,6 +136,18 @@ int hostmm_merge(struct hostmm *mm_a, hva_t hva_a, struct hostmm *mm_b, hva_t hv
 	return rc;
 }
 
+/* Under the lock: an entry that somebody repoints is empty for a moment. */
+static bool is_present(struct region *r, uint64_t page)
+{
+	struct chunk_lock *chunk = region_chunk(r, page);
+	bool present;
+
+	lock_acquire(&chunk->lock);
+	present = hpte_read(r, page) & HPTE_PRESENT;
+	lock_release(&chunk->lock);
+	return present;
+}
+
 int hostmm_unmerge(struct hostmm *mm, hva_t hva)
 {
 	struct region *r;
@@ -145,10 +157,9 @@ int hostmm_unmerge(struct hostmm *mm, hva_t hva)
 		return -EINVAL;
 	rwlock_read_acquire(&mm->mmap_lock);
 	r = hostmm_region(mm, hva);
-	if (r && !(hpte_peek(r, region_page(r, hva)) & HPTE_PRESENT))
-		rc = -ENOENT;
-	else if (r)
-		rc = cow_break(r, region_page(r, hva));
+	if (r)
+		rc = is_present(r, region_page(r, hva)) ? cow_break(r, region_page(r, hva))
+							: -ENOENT;
 	rwlock_read_release(&mm->mmap_lock);
 	return rc;
 }

@@ -10,13 +10,6 @@
 #include "mmu/host/rmap.h"
 #include "mmu/host/swap.h"
 
-/* Frame flags. Zero is the state of a frame never used: the array is sparse. */
-#define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
-#define FRAME_LOOSE  (1u << 1) /* of no region: unreserve with the last reference */
-#define FRAME_STABLE (1u << 2) /* who merges pages keeps it */
-#define FRAME_BAD    (1u << 4) /* never to be used again */
-#define FRAME_CANARY (1u << 3) /* free, and filled with the pattern */
-
 int pool_create(struct pool **out, uint64_t frames, bool canary)
 {
 	struct pool *pool;

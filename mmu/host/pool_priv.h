@@ -54,6 +54,13 @@ int pool_check_size(uint64_t bytes);
 void pool_lend_vmas(struct pool *pool);
 bool pool_keep_vmas(struct pool *pool);
 
+/* Frame flags. Zero is the state of a frame never used: the array is sparse. */
+#define FRAME_FILLED (1u << 0) /* has memory with old contents: not known to be zero */
+#define FRAME_LOOSE  (1u << 1) /* of no region: unreserve with the last reference */
+#define FRAME_STABLE (1u << 2) /* who merges pages keeps it */
+#define FRAME_BAD    (1u << 4) /* never to be used again */
+#define FRAME_CANARY (1u << 3) /* free, and filled with the pattern */
+
 struct frame {
 	_Atomic uint32_t refs;
 	_Atomic uint32_t maps; /* hptes that have it; at most refs */

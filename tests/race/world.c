@@ -85,6 +85,10 @@ void world_finish_unchecked(void)
 	for (unsigned d = 0; d < WORLD_DEVICES; d++)
 		if (world.device[d])
 			device_destroy(world.device[d]);
+	/* Nobody reads any more: to fill frames with the pattern would take most of the time of a world of 512 pages. */
+	for (fn_t fn = 0; fn < pool_frames(world.pool); fn++)
+		atomic_fetch_and_explicit(&world.pool->frames[fn].flags, ~FRAME_FILLED,
+					  memory_order_relaxed);
 	hostmm_destroy(world.mm);
 	if (pool_used(world.pool))
 		explore_fail("%llu frames leaked", (unsigned long long)pool_used(world.pool));
