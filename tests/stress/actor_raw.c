@@ -168,8 +168,9 @@ int act_child(struct world *w, uint64_t *random)
 	if (!pid) {
 		if (how == 1)
 			execl("/bin/true", "true", (char *)NULL);
-		while (how == 2)
-			pause();
+		if (how == 2)
+			for (;;)
+				pause();
 		_exit(0);
 	}
 	if (pid < 0)
