@@ -42,7 +42,8 @@ static void check_page(struct check *check, gfn_t gfn, fn_t fn, uint64_t spte)
 		what = "leaf of a page that the primary does not have";
 	else if (page.fn != fn)
 		what = "leaf with a frame that is not the primary's";
-	else if (spte_is_writable(spte) && (!page.writable || (slot.flags & MEMSLOT_READONLY)))
+	else if ((spte & SPTE_MMU_WRITABLE) && (!page.writable || (slot.flags & MEMSLOT_READONLY)))
+		/* W needs MW; and where W is gone for a while, the fast path gives it back by MW alone. */
 		what = "leaf writable though the primary's entry or the slot is not";
 	if (what)
 		found_wrong(check, gfn, spte, what);

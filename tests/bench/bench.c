@@ -306,6 +306,11 @@ static bool is_enough(const struct bench *b, uint64_t begin, unsigned n)
 	       (n >= REPS_QUICK && now - begin > b->group_ns / SHARE);
 }
 
+bool bench_wants(const struct bench *b, const char *name)
+{
+	return !b->opts.match || strstr(name, b->opts.match);
+}
+
 int bench_run(struct bench *b, const struct bench_case *c)
 {
 	uint64_t begin = bench_now_ns();
@@ -313,7 +318,7 @@ int bench_run(struct bench *b, const struct bench_case *c)
 	unsigned n = 0;
 	int err = 0;
 
-	if (b->opts.match && !strstr(c->name, b->opts.match))
+	if (!bench_wants(b, c->name))
 		return 0;
 	/* Late, but not so late that the others have none: once, and without a run that does not count. */
 	if (begin > b->group_end + b->group_ns) {

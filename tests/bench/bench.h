@@ -53,6 +53,9 @@ extern const struct bench_group bench_size;
 extern const struct bench_group bench_source;
 extern const struct bench_group bench_start;
 
+/* bench_wants - may a case of this @name be run (--match)? For who prepares much before bench_run(), which asks, too. */
+bool bench_wants(const struct bench *b, const char *name);
+
 /* Measure one case and print its row, unless the user asked for others only. 0 or -errno. */
 int bench_run(struct bench *b, const struct bench_case *c);
 

@@ -126,8 +126,11 @@ static int run_case(struct bench *b, const struct notify_case *c)
 				 .umbra = run_umbra,
 				 .reference = c->against ? run_against : run_two_locks,
 				 .arg = &s };
-	int err = crowd_create(&s.crowd, c->who == INTERVALS ? c->n : 0);
+	int err;
 
+	if (!bench_wants(b, c->name))
+		return 0;
+	err = crowd_create(&s.crowd, c->who == INTERVALS ? c->n : 0);
 	if (err)
 		return err;
 	err = crowd_create(&s.against, c->against);

@@ -156,6 +156,11 @@ UTEST(check, leaf_with_more_rights_than_the_primary)
 	check_eq(madvise(guest_page(3), PAGE_SIZE, MADV_DONTNEED), 0);
 	plant_leaf(RIG_GFN + 3, rig_frame(&r, 3), true);
 	check_found(3, "writable");
+	/* The log has taken W, and the fast path would give it back. */
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	ept_wrprotect(&r.shadow->ept, RIG_GFN + 3, RIG_GFN + 4, EPT_WP_LOG);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	check_found(3, "writable");
 	zap_leaf(3);
 	rig_down(&r);
 }
