@@ -208,6 +208,14 @@ void test_register(struct utest *t)
 
 static const char *const words[] = { "ok", "FAILED: ", "skipped: " };
 
+#ifdef UMBRA_SANITIZED
+/* In this process: the thread sanitizer's runtime lives through no fork() that is meant to go on. */
+static struct test_result run_one(const struct utest *t, struct test_result *shared)
+{
+	(void)shared;
+	return test_run(t);
+}
+#else
 static void finish(struct test_result *r, pid_t pid)
 {
 	int status;
@@ -223,16 +231,9 @@ static void finish(struct test_result *r, pid_t pid)
 	}
 }
 
-/*
- * Each in a process of its own, as Criterion's; but forked and not executed anew, which is most of a test on a slow machine.
- * The thread sanitizer's runtime lives through no fork() that is meant to go on.
- */
+/* Each in a process of its own, as Criterion's; but forked and not executed anew, which is most of a test on a slow machine. */
 static struct test_result run_one(const struct utest *t, struct test_result *shared)
 {
-#ifdef UMBRA_SANITIZED
-	(void)shared;
-	return test_run(t);
-#else
 	pid_t pid;
 
 	*shared = (struct test_result){ .outcome = TEST_FAILED, .why = "no result" };
@@ -248,8 +249,8 @@ static struct test_result run_one(const struct utest *t, struct test_result *sha
 	}
 	finish(shared, pid);
 	return *shared;
-#endif
 }
+#endif
 
 static double now_s(void)
 {
