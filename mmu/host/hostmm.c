@@ -49,6 +49,7 @@ int hostmm_create(struct hostmm **out, struct pool *pool, const struct hostmm_op
 	mmu_notifier_subscriptions_init(&mm->subscriptions);
 	mmu_notifier_subscriptions_set_mmap_lock(&mm->subscriptions, &mm->mmap_lock);
 	lock_init(&mm->sources_lock);
+	source_init(mm);
 	rc = source_open(mm, opts->source, opts->audit, &u);
 	if (!rc) {
 		*out = mm;
@@ -289,11 +290,16 @@ int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
 				  .source = source,
 				  .audit = audit };
 	struct region *r;
-	int rc = hostmm_add_region(mm, &how, &r);
+	int rc = hostmm_new_region(mm, &how, &r);
 
-	if (!rc)
-		*hva = r->start;
-	return rc;
+	if (rc)
+		return rc;
+	/* A munmap() by others takes it away as soon as it is linked. */
+	*hva = r->start;
+	rwlock_write_acquire(&mm->mmap_lock);
+	region_link(r);
+	rwlock_write_release(&mm->mmap_lock);
+	return 0;
 }
 
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,

@@ -104,11 +104,13 @@ static inline bool region_has_lost(const struct region *r, uint64_t page, uint64
 }
 
 /*
+ * source_init - of a new mm: none is open.
  * source_open - have what regions of @source need; *@u for their views, NULL if they need none. 0, -EINVAL for no such
  *	source, or as hostmm_create().
  * source_attach - resolve faults in @r from now on. 0 or the errno of trap_add(). source_detach - no longer; outside mmap_lock.
  * source_close - for hostmm_destroy(), when regions are gone.
  */
+void source_init(struct hostmm *mm);
 int source_open(struct hostmm *mm, enum hostmm_source source, bool audit, struct uffd **u);
 int source_attach(struct region *r);
 void source_detach(struct region *r);

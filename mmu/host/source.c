@@ -153,6 +153,13 @@ err_undo_open:
 	return rc;
 }
 
+void source_init(struct hostmm *mm)
+{
+	for (unsigned source = 0; source < HOSTMM_SOURCES; source++)
+		for (unsigned audit = 0; audit < 2; audit++)
+			mm->source[source][audit].mm = mm;
+}
+
 int source_open(struct hostmm *mm, enum hostmm_source source, bool audit, struct uffd **u)
 {
 	struct source *s;
@@ -163,7 +170,6 @@ int source_open(struct hostmm *mm, enum hostmm_source source, bool audit, struct
 		return -EINVAL;
 	s = &mm->source[source][audit];
 	lock_acquire(&mm->sources_lock);
-	s->mm = mm;
 	if (source != HOSTMM_SOURCE_MPROTECT && !s->is_open)
 		rc = open_source(s, source == HOSTMM_SOURCE_SIGBUS, audit);
 	if (s->is_open)
