@@ -6,6 +6,8 @@
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_priv.h"
+#include "mmu/host/pool_priv.h"
+#include "mmu/host/rmap.h"
 #include "tests/test.h"
 
 /* Threads come and go: each would leave an arena of the heap behind, which looks like a leak. Before the first thread. */
@@ -88,8 +90,10 @@ uint32_t rig_sharers(struct rig *r, uint64_t page)
 	struct region *region = hostmm_region(r->mm, rig_hva(r, page));
 
 	page = region_page(region, rig_hva(r, page));
+	rmap_lock(r->pool->rmap);
 	for (struct region *s = hpte_sharers(region, page); s; s = hpte_chunk(s, page)->next)
 		n++;
+	rmap_unlock(r->pool->rmap);
 	rwlock_read_release(&r->mm->mmap_lock);
 	return n;
 }
