@@ -601,6 +601,7 @@ UTEST(audit, one_thread_always_reads, .fini = down)
 		rig_join(toucher);
 		check(a.loaded && b.loaded);
 	}
+	hostmm_audit_wait(r.mm);
 	check_eq(stats().raw_removes, 50);
 	check_eq(hostmm_unmap(r.mm, slow), 0);
 }
