@@ -74,7 +74,8 @@ UTEST(doctor, a_missing_bit_is_told)
 }
 
 /* Two probes of one kernel: the doctor's, and the one that decides. */
-UTEST(doctor, agrees_with_the_library)
+/* The thread sanitizer starts a thread of its own beside the first. */
+UTEST(doctor, agrees_with_the_library, .may_leak = true)
 {
 	struct uffd u;
 	bool continue_wp, unpopulated;
