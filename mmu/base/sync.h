@@ -38,6 +38,9 @@ struct lock {
 	_Atomic(void *) holder;
 };
 
+#ifndef PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP /* a user without _GNU_SOURCE */
+#define PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP PTHREAD_MUTEX_INITIALIZER
+#endif
 #define LOCK_INITIALIZER                                       \
 	{                                                      \
 		.mutex = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP \
