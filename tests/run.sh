@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 #
 # Run test binaries one after another and sum them up. Prints failures with what led to them, a line per binary, why its
-# tests were skipped, once a reason, and last of all "N passed, N failed, N skipped".
+# tests were skipped, once a reason, then the failures again, and last of all "N passed, N failed, N skipped".
 # Exit status 0 only when something ran and nothing failed.
 #
 #   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test, with its time     LIMIT=seconds a binary (default 600)
@@ -74,15 +74,21 @@ for bin; do
 		case $outcome in
 		pass) p=$((p + 1)) && [ -z "$V" ] || echo "$test: ok$(time_of "$test")" ;;
 		skip) s=$((s + 1)) && [ -z "$V" ] || echo "$test: skipped: $why" ;;
-		fail) f=$((f + 1)) && echo "$test: FAILED${why:+: $why}" ;;
+		fail)
+			f=$((f + 1))
+			echo "$test: FAILED${why:+: $why}"
+			echo "$name: $test${why:+: $why}" >>"$work/failures"
+			;;
 		esac
 	done <"$work/tests"
 	if [ $status -ne 0 ] && [ $f -eq 0 ]; then
 		f=1
 		case $status in
-		124 | 137) echo "$name: FAILED: killed after ${LIMIT:-600} s" ;;
-		*) echo "$name: FAILED: exit status $status" ;;
+		124 | 137) why="killed after ${LIMIT:-600} s" ;;
+		*) why="exit status $status" ;;
 		esac
+		echo "$name: FAILED: $why"
+		echo "$name: $why" >>"$work/failures"
 	fi
 	[ $f -eq 0 ] || grep -vE '^\[(RUN |PASS)\] ' "$work/log" | sed 's/^/    | /'
 	printf '  %-24s %3d passed, %d failed, %d skipped  (%d.%02d s)\n' \
@@ -91,5 +97,6 @@ for bin; do
 	passed=$((passed + p)) failed=$((failed + f)) skipped=$((skipped + s))
 done
 
+[ $failed -eq 0 ] || sed 's/^/failed: /' "$work/failures"
 echo "$passed passed, $failed failed, $skipped skipped"
 [ $failed -eq 0 ] && [ $passed -gt 0 ]
