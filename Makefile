@@ -252,7 +252,7 @@ store-instructions: $(BENCH) | deps-count
 
 race: $(RACE)
 	@$(RACE) selftest
-	@$(RACE) all $(ARGS)
+	@$(RACE) all --jobs $$(nproc) $(ARGS)
 
 # Every scenario, a minute in all.
 stress: NO_KVM := $(if $(wildcard /dev/kvm),,--no-kvm)

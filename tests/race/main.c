@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/race/jobs.h"
 #include "tests/race/mutants.h"
 #include "tests/race/options.h"
 #include "tests/race/scenario.h"
@@ -16,6 +17,9 @@
 #define DEFAULT_SCHEDULES 3000000u
 
 static const struct race_scenario *current_scenario;
+
+/* A row has been printed: what parts it from the next is due. */
+static bool more;
 
 static const char *const expect_name[] = { "none", "pass", "violation", "deadlock", "pending" };
 
@@ -59,9 +63,15 @@ struct row {
 	double seconds;
 };
 
+static void print_head(void)
+{
+	printf("%-26s %-16s %6s %-10s %-10s %10s %-9s %7s\n", "scenario", "variant", "switch",
+	       "expected", "found", "schedules", "exhausted", "seconds");
+	more = true;
+}
+
 static void print_row(const struct args *a, const struct row *row, const struct explore_result *r)
 {
-	static bool more;
 	const struct race_variant *v = row->variant;
 	const char *exhausted = row->found != RACE_PASS || a->limits.replay ? "-"
 				: r->complete				    ? "complete"
@@ -82,9 +92,7 @@ static void print_row(const struct args *a, const struct row *row, const struct 
 	if (row->arm)
 		snprintf(arm, sizeof(arm), "%u", row->arm);
 	if (!more)
-		printf("%-26s %-16s %6s %-10s %-10s %10s %-9s %7s\n", "scenario", "variant",
-		       "switch", "expected", "found", "schedules", "exhausted", "seconds");
-	more = true;
+		print_head();
 	printf("%-26s %-16s %6s %-10s %-10s %10llu %-9s %7.2f%s\n", current_scenario->name, v->name,
 	       arm, expect_name[v->expect], expect_name[row->found],
 	       (unsigned long long)r->schedules, exhausted, row->seconds,
@@ -160,7 +168,7 @@ static int run_variant(struct args *a, unsigned n, unsigned override)
 	limits.progress_ctx = (void *)v;
 	race_explore(current_scenario, n, override, &limits, &r);
 	row.seconds = seconds_since(&progress_start);
-	if (row.seconds > 2 && isatty(STDERR_FILENO))
+	if (limits.progress && row.seconds > 2 && isatty(STDERR_FILENO))
 		fprintf(stderr, "\r\033[K");
 	if (r.misfit[0]) {
 		fprintf(stderr, "umbra-race: --replay: %s\n", r.misfit);
@@ -271,39 +279,100 @@ static int check_replay(const struct args *a, const struct race_scenario *s, uns
 	return 0;
 }
 
-static int run(struct args *a, char **names, int n)
+/* Scenarios that have a row to print. */
+struct chosen {
+	struct args *args;
+	const struct race_scenario *scenario[JOBS_MAX];
+	unsigned n, rows;
+};
+
+static bool take(struct chosen *c, const struct race_scenario *s)
+{
+	unsigned rows = count_chosen(c->args, s);
+
+	bug_on(c->n == JOBS_MAX);
+	if (rows)
+		c->scenario[c->n++] = s;
+	c->rows += rows;
+	return rows;
+}
+
+static int run_in_turn(struct chosen *c)
 {
 	int status = EXIT_AS_EXPECTED;
-	unsigned variants = 0;
 
+	for (unsigned i = 0; i < c->n; i++)
+		status = worse(status, run_scenario(c->args, c->scenario[i]));
+	return status;
+}
+
+static int run_one(void *ctx, unsigned i)
+{
+	struct chosen *c = ctx;
+
+	more = !c->args->json || i;
+	c->args->limits.progress = NULL; /* the parent tells */
+	return run_scenario(c->args, c->scenario[i]);
+}
+
+static int run_side_by_side(struct chosen *c)
+{
+	int status;
+
+	if (!c->args->json)
+		print_head();
+	status = jobs_run(c->n, c->args->jobs, run_one, c);
+	return status < 0 ? EXIT_UNEXPECTED : status;
+}
+
+/* Those with @names, or all; what is wrong with the command line otherwise. */
+static int choose(struct chosen *c, char **names, int n)
+{
+	const struct args *a = c->args;
+
+	if (n > (int)JOBS_MAX)
+		return usage("too many scenarios: ", names[JOBS_MAX]);
 	for (int i = 0; i < n; i++) {
-		if (!find(names[i]))
+		const struct race_scenario *s = find(names[i]);
+
+		if (!s)
 			return usage("no such scenario: ", names[i]);
-		if (!count_chosen(a, find(names[i])))
+		if (!take(c, s))
 			return usage("no such variant: ", a->variant);
-		variants += count_chosen(a, find(names[i]));
 	}
 	for (unsigned i = 0; !n && race_scenarios[i]; i++)
-		variants += count_chosen(a, race_scenarios[i]);
-	if (!variants)
+		take(c, race_scenarios[i]);
+	if (!c->rows)
 		return usage("no such variant: ", a->variant);
 	if (a->has_seed && !a->limits.random)
 		return usage("--seed is for --random", "");
-	if (a->limits.replay && check_replay(a, n ? find(names[0]) : race_scenarios[0], variants))
-		return EXIT_USAGE;
+	return a->limits.replay ? check_replay(a, c->scenario[0], c->rows) : 0;
+}
+
+static int run_chosen(struct chosen *c)
+{
+	const struct args *a = c->args;
+	int status;
+
 	if (a->no_switch)
 		return EXIT_UNEXPECTED;
 	if (a->json)
 		printf("[");
-	for (int i = 0; i < n; i++)
-		status = worse(status, run_scenario(a, find(names[i])));
-	for (unsigned i = 0; !n && race_scenarios[i]; i++)
-		status = worse(status, run_scenario(a, race_scenarios[i]));
+	status = a->jobs > 1 && !a->explain && !a->svg ? run_side_by_side(c) : run_in_turn(c);
 	if (a->json)
 		printf("]\n");
 	if ((a->explain || a->svg) && !a->drawn)
 		fprintf(stderr, "umbra-race: nothing to draw, no schedule fails\n");
 	return status;
+}
+
+static int run(struct args *a, char **names, int n)
+{
+	struct chosen c = { .args = a };
+	int status;
+
+	status = choose(&c, names, n);
+	return status ? status : run_chosen(&c);
 }
 
 int main(int argc, char **argv)

@@ -24,11 +24,14 @@ static const char help[] =
 	"  --replay STR     one schedule, as a failing run printed it\n"
 	"  --explain        draw the failing run as columns of text (with --replay: any run)\n"
 	"  --svg FILE       the same as a picture\n"
+	"  --jobs N         N scenarios at once (default 1; pictures are drawn one by one)\n"
 	"  --json           rows {scenario, variant, switch, expected, found, schedules, exhausted, seconds}\n"
 	"\n"
 	"Exit status: 0 when all came out as expected, 1 when not, 2 for a wrong command line. With a mutant, only\n"
 	"protocols run that should pass, and it is expected that none does: the mutant has SURVIVED one that does, unless\n"
 	"the protocol is one that it cannot harm.\n";
+
+#define MAX_JOBS 1024u
 
 int usage(const char *what, const char *arg)
 {
@@ -46,6 +49,7 @@ enum {
 	OPT_REPLAY,
 	OPT_EXPLAIN,
 	OPT_SVG,
+	OPT_JOBS,
 	OPT_JSON,
 	OPT_HELP
 };
@@ -94,6 +98,11 @@ static bool take_option(struct args *a, int opt)
 	case OPT_SVG:
 		a->svg = optarg;
 		return true;
+	case OPT_JOBS:
+		if (!number(optarg, &n) || !n || n > MAX_JOBS)
+			return false;
+		a->jobs = (unsigned)n;
+		return true;
 	case OPT_JSON:
 		a->json = true;
 		return true;
@@ -114,6 +123,7 @@ int options_parse(struct args *a, int argc, char **argv)
 		{ "replay", required_argument, NULL, OPT_REPLAY },
 		{ "explain", no_argument, NULL, OPT_EXPLAIN },
 		{ "svg", required_argument, NULL, OPT_SVG },
+		{ "jobs", required_argument, NULL, OPT_JOBS },
 		{ "json", no_argument, NULL, OPT_JSON },
 		{ "help", no_argument, NULL, OPT_HELP },
 		{ 0 },

@@ -14,7 +14,7 @@ struct args {
 	const char *variant, *svg;
 	bool explain, json, has_seed, no_switch;
 	unsigned arm[MUTANT_ARMS], arms; /* switches of --mutant */
-	unsigned drawn;
+	unsigned drawn, jobs;
 	struct explore_limits limits;
 };
 
