@@ -11,14 +11,9 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_device.h"
 #include "tests/unit/device_cell.h"
+#include "tests/unit/device_evict.h"
 
 /* ---- The actors. Before run the device has loaded and stored what before left it to ---- */
-
-static void touch(struct cell *c)
-{
-	dev_store(c, P, 1);
-	dev_store(c, P + 1, 1);
-}
 
 static void discard(struct cell *c)
 {
@@ -271,9 +266,9 @@ static void exclusive(struct cell *c)
 
 /*
  * LATE, SMALL: which known bad profile is caught, the one that defers, the one that ignores what is smaller than its
- * entry of 2M. HUGE: only where the region has 2M.
+ * entry of 2M. HUGE: only where the region has 2M. STORE: the region has a store.
  */
-enum { LATE = 1, SMALL = 2, HUGE = 4 };
+enum { LATE = 1, SMALL = 2, HUGE = 4, STORE = 8 };
 
 static const struct actor {
 	const char *name;
@@ -304,18 +299,26 @@ static const struct actor {
 	{ "split", touch, split, LATE | HUGE },
 	{ "zero-store", touch_zeros, zero_store, LATE | SMALL },
 	{ "zero-split", touch_zeros, zero_split_store, LATE | HUGE },
+	{ "reclaim", touch_swap, reclaim, LATE | SMALL },
+	{ "writeback", touch_store, writeback, LATE | SMALL | STORE },
+	{ "poison", touch, poison, LATE | SMALL },
+	{ "ksm-old", touch, ksm_old, LATE | SMALL },
+	{ "ksm-young", touch, ksm_young, LATE | SMALL },
+	{ "ksm-unmerge", touch_shared, ksm_unmerge, LATE },
 };
 
 #define ACTORS (sizeof(actors) / sizeof(actors[0]))
 
 /* All pages are present, so that a profile with entries of 2M has one, or of 4K if the region is too short for that. */
-static void up_cell(struct cell *c, const struct device_profile *p, uint64_t pages)
+static void up_cell(struct cell *c, const struct actor *a, const struct device_profile *p,
+		    uint64_t pages)
 {
 	static struct gup_page found[2 * LARGE];
 
 	memset(c, 0, sizeof(*c));
 	rig_up(&c->r, &(struct rig_opts){ .pages = pages,
 					  .pool_frames = 8 * LARGE,
+					  .pager = a->flags & STORE ? &store_ops : NULL,
 					  .no_slot = true,
 					  .canary = true });
 	check_eq(hostmm_gup(c->r.mm, c->r.hva, pages, 0, pages - 1, true, found), 0);
@@ -334,12 +337,14 @@ static const char *run_cell(const struct actor *a, const struct device_profile *
 {
 	static struct cell c;
 
-	up_cell(&c, p, pages);
+	up_cell(&c, a, p, pages);
 	a->before(&c);
 	a->run(&c);
 	device_check(c.dev, found_wrong, &c);
 	device_run_deferred(c.dev);
 	device_destroy(c.dev);
+	if (c.ksm)
+		ksm_destroy(c.ksm);
 	if (c.child)
 		hostmm_destroy(c.child);
 	rig_down(&c.r);

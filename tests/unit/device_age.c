@@ -8,13 +8,6 @@
 
 #define FAR 12UL /* no stream of faults leads there from P */
 
-/* A table that a walk goes through, and a notifier that can be asked. */
-static bool has_marks(const struct device_profile *p)
-{
-	return p->walk == DEVICE_WALK_SHADOW ||
-	       (p->walk == DEVICE_WALK_MIRROR && p->subscription == DEVICE_START_END);
-}
-
 static bool is_young(struct cell *c, enum hostmm_age how, uint64_t page)
 {
 	return hostmm_age(c->r.mm, hva(c, page), hva(c, page + 1), how);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * One profile beside one actor: a device, and words for what it and the host then must see.
- * Owns nothing. Included by tests/unit/device_actors.c alone.
+ * Owns nothing. Included by tests/unit/device_actors.c and device_age.c.
  */
 #ifndef UMBRA_TESTS_UNIT_DEVICE_CELL_H
 #define UMBRA_TESTS_UNIT_DEVICE_CELL_H
@@ -10,16 +10,26 @@
 
 #define P 5UL /* the page that is changed, and the next one, which takes part in some */
 
+struct ksm;
+
 struct cell {
 	struct rig r;
 	struct device *dev;
 	struct hostmm *child;
+	struct ksm *ksm;
 	const char *wrong; /* the first thing that was */
 };
 
 static inline hva_t hva(struct cell *c, uint64_t page)
 {
 	return rig_hva(&c->r, page);
+}
+
+/* A table that a walk goes through, and a notifier that can be asked. */
+static inline bool has_marks(const struct device_profile *p)
+{
+	return p->walk == DEVICE_WALK_SHADOW ||
+	       (p->walk == DEVICE_WALK_MIRROR && p->subscription == DEVICE_START_END);
 }
 
 static inline void must(struct cell *c, bool holds, const char *what)
@@ -39,6 +49,12 @@ static inline uint64_t dev_load(struct cell *c, uint64_t page)
 static inline void dev_store(struct cell *c, uint64_t page, uint64_t value)
 {
 	must(c, !device_write(c->dev, hva(c, page), &value, sizeof(value)), "a store is refused");
+}
+
+static inline void touch(struct cell *c)
+{
+	dev_store(c, P, 1);
+	dev_store(c, P + 1, 1);
 }
 
 static inline void host_store(struct cell *c, uint64_t page, uint64_t value)
