@@ -145,6 +145,9 @@ int ram_get_dirty_log(struct ram *ram, enum ram_region region, uint64_t *bitmap)
 int ram_clear_dirty_log(struct ram *ram, enum ram_region region, uint64_t page, uint64_t n,
 			const uint64_t *bitmap);
 
+/* ram_bind_vcpu - the calling thread is vCPU @id (below MACHINE_MAX_CPUS): producer @id where stores are logged in rings. */
+void ram_bind_vcpu(struct ram *ram, unsigned id);
+
 /*
  * For a vCPU whose KVM_RUN said EFAULT: ram_gaps() before, ram_settle() after, which waits until no
  * page is being repointed. If ram_gaps() then differs, the access met such a page: run again.

@@ -2,8 +2,11 @@
 /* The dirty log of a region: by protection in the window, or by KVM's own log of the memslot. */
 #include <errno.h>
 
+#include "hv/machine.h"
 #include "hv/ram_priv.h"
-#include "mmu/shadow/dirty.h"
+#include "mmu/base/bug.h"
+#include "mmu/base/sync.h"
+#include "mmu/shadow/dirty_ring.h"
 
 int ram_kvm_log_dirty(void *ctx, unsigned id, bool on)
 {
@@ -49,4 +52,10 @@ int ram_clear_dirty_log(struct ram *ram, enum ram_region region, uint64_t page, 
 			const uint64_t *bitmap)
 {
 	return shadow_clear_dirty_log(ram->shadow, region, page, n, bitmap);
+}
+
+void ram_bind_vcpu(struct ram *ram, unsigned id)
+{
+	_Static_assert(MACHINE_MAX_CPUS <= SHADOW_DIRTY_RINGS_MAX, "a ring for each vCPU");
+	bug_on(shadow_dirty_ring_bind(ram->shadow, id, sync_tid()));
 }

@@ -224,6 +224,7 @@ static void *vcpu_main(void *arg)
 	unsigned unexplained = 0;
 
 	thread_set_name("vcpu %u", vcpu->id);
+	ram_bind_vcpu(vcpu->shared->ram, vcpu->id);
 	while (!stop_is_set(vcpu->shared->stop) && !atomic_load(&vcpu->done)) {
 		uint64_t gaps = ram_gaps(vcpu->shared->ram);
 		int err = kvmio_run(vcpu->fd);

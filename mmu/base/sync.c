@@ -3,9 +3,15 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 #include <urcu/urcu-bp.h>
 
 _Thread_local unsigned sync_self;
+
+uint32_t sync_tid(void)
+{
+	return (uint32_t)gettid();
+}
 
 _Thread_local unsigned sync_shard;
 

@@ -23,6 +23,9 @@
 /* The address of a thread's own copy identifies the thread; the value counts the read locks that it holds. */
 extern _Thread_local unsigned sync_self;
 
+/* The thread's number, as gettid() and userfaultfd say it. */
+uint32_t sync_tid(void);
+
 /* Where the thread reads: its shard of each lock, in turn by the order in which threads first take one. */
 extern _Thread_local unsigned sync_shard; /* plus 1; 0: none yet */
 unsigned sync_shard_assign(void);

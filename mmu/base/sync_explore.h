@@ -59,6 +59,11 @@ void explore_alive(void *object, const char *what, const char *where);
 void *explore_self(void);
 uint64_t explore_self_bit(void); /* the same as one bit of 64 */
 
+static inline uint32_t sync_tid(void)
+{
+	return 1 + (uint32_t)__builtin_ctzl(explore_self_bit());
+}
+
 struct lock {
 	void *holder;
 };

@@ -12,11 +12,6 @@
 #include "mmu/base/bug.h"
 #include "mmu/base/sync.h"
 
-struct fault {
-	uint64_t addr;
-	bool write;
-};
-
 /* Faults that nobody could be spared for. Who does not find room is woken, and faults again. */
 #define QUEUE 256u
 
@@ -30,10 +25,10 @@ struct fault_threads {
 	const struct fault_ops *ops; /* [I] */
 	void *ctx;		     /* [I] */
 	int stop_fd;		     /* [I] readable: end */
-	unsigned readers;	   /* [r] threads that do nothing but wait for something to read */
-	unsigned head, queued;	   /* [r] */
-	struct fault queue[QUEUE]; /* [r] */
-	unsigned n;		   /* [I] */
+	unsigned readers;      /* [r] threads that do nothing but wait for something to read */
+	unsigned head, queued; /* [r] */
+	struct uffd_fault queue[QUEUE]; /* [r] */
+	unsigned n;			/* [I] */
 	pthread_t thread[];
 };
 
@@ -73,7 +68,7 @@ static int wait_to_read(struct fault_threads *ft)
 	return rc;
 }
 
-static int read_fault(struct fault_threads *ft, struct fault *fault)
+static int read_fault(struct fault_threads *ft, struct uffd_fault *fault)
 {
 	struct uffd_msg msg;
 	int rc;
@@ -87,24 +82,24 @@ static int read_fault(struct fault_threads *ft, struct fault *fault)
 	} while (!rc); /* another thread was faster */
 	if (rc < 0)
 		return rc;
-	return uffd_is_fault(&msg, &fault->addr, &fault->write) ? 1 : -EPROTO;
+	return uffd_is_fault(&msg, fault) ? 1 : -EPROTO;
 }
 
-static void resolve(struct fault_threads *ft, const struct fault *fault)
+static void resolve(struct fault_threads *ft, const struct uffd_fault *fault)
 {
-	ft->ops->resolve(ft->ctx, fault->addr, fault->write);
+	ft->ops->resolve(ft->ctx, fault);
 }
 
 static void serve_faults(struct fault_thread *self)
 {
-	struct fault fault;
+	struct uffd_fault fault;
 
 	while ((self->result = read_fault(self->ft, &fault)) > 0)
 		resolve(self->ft, &fault);
 }
 
 /* reading held. */
-static void put_off(struct fault_threads *ft, const struct fault *fault)
+static void put_off(struct fault_threads *ft, const struct uffd_fault *fault)
 {
 	if (ft->queued < QUEUE)
 		ft->queue[(ft->head + ft->queued++) % QUEUE] = *fault;
@@ -113,7 +108,7 @@ static void put_off(struct fault_threads *ft, const struct fault *fault)
 }
 
 /* Read and note one message. True: the caller, whom another stands in for, is to resolve *@fault. */
-static bool read_and_note(struct fault_thread *self, struct fault *fault)
+static bool read_and_note(struct fault_thread *self, struct uffd_fault *fault)
 {
 	struct fault_threads *ft = self->ft;
 	struct uffd_msg msg;
@@ -121,7 +116,7 @@ static bool read_and_note(struct fault_thread *self, struct fault *fault)
 
 	lock_acquire(&ft->uffd->reading);
 	self->result = uffd_read(ft->uffd, &msg);
-	if (self->result > 0 && !uffd_is_fault(&msg, &fault->addr, &fault->write))
+	if (self->result > 0 && !uffd_is_fault(&msg, fault))
 		ft->ops->event(ft->ctx, &msg);
 	else if (self->result > 0 && ft->readers > 1)
 		leaves = true;
@@ -133,7 +128,7 @@ static bool read_and_note(struct fault_thread *self, struct fault *fault)
 }
 
 /* Then what has been put off meanwhile, and back. Nobody else comes for that: all others resolve, too. */
-static void resolve_all(struct fault_threads *ft, struct fault *fault)
+static void resolve_all(struct fault_threads *ft, struct uffd_fault *fault)
 {
 	bool more;
 
@@ -154,7 +149,7 @@ static void resolve_all(struct fault_threads *ft, struct fault *fault)
 
 static void serve_events(struct fault_thread *self)
 {
-	struct fault fault;
+	struct uffd_fault fault;
 
 	while ((self->result = wait_to_read(self->ft)) > 0) {
 		if (read_and_note(self, &fault))

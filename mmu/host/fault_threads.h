@@ -17,7 +17,7 @@ struct fault_threads;
 
 struct fault_ops {
 	/* required. Resolve the fault and wake who waits for it. Called with no lock held. */
-	void (*resolve)(void *ctx, uint64_t addr, bool write);
+	void (*resolve)(void *ctx, const struct uffd_fault *fault);
 	/*
 	 * required. A thread ended that was not told to (@error: errno of the read, or 0 if the thread was killed).
 	 * Faults may wait for ever from now on: fail closed. Called on the dying thread.

@@ -74,16 +74,16 @@ static void refuse_stray(struct uffd *u, hva_t addr)
 }
 
 /* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */
-static void resolve_for_waiter(void *ctx, uint64_t addr, bool write)
+static void resolve_for_waiter(void *ctx, const struct uffd_fault *fault)
 {
 	struct source *source = ctx;
 	bool found;
-	int rc = show_settled(source, addr, write, &found);
+	int rc = show_settled(source, fault->addr, fault->write, &found);
 
 	if (rc && found)
-		hostmm_fail(source->mm, addr, -rc);
+		hostmm_fail(source->mm, fault->addr, -rc);
 	else if (!found && source->uffd.audit)
-		refuse_stray(&source->uffd, addr);
+		refuse_stray(&source->uffd, fault->addr);
 }
 
 /* The thread's own fault: one that cannot be resolved is his affair. */

@@ -153,7 +153,7 @@ int uffd_open(struct uffd *u, unsigned how)
 	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = how & UFFD_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
-	want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
+	want |= offered & (UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_THREAD_ID);
 	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
 	u->has_events = how & UFFD_AUDIT;
 	if (!rc && probe(u) && u->has_events)
@@ -210,16 +210,18 @@ int uffd_read(struct uffd *u, struct uffd_msg *msg)
 	return n == sizeof(*msg) ? 1 : -EPROTO;
 }
 
-bool uffd_is_fault(const struct uffd_msg *msg, uint64_t *addr, bool *write)
+bool uffd_is_fault(const struct uffd_msg *msg, struct uffd_fault *fault)
 {
 	if (msg->event != UFFD_EVENT_PAGEFAULT) /* an enumeration, no mask */
 		return false;
-	*addr = msg->arg.pagefault.address & PAGE_MASK;
-	*write = msg->arg.pagefault.flags & (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	fault->addr = msg->arg.pagefault.address & PAGE_MASK;
+	fault->write = msg->arg.pagefault.flags &
+		       (UFFD_PAGEFAULT_FLAG_WRITE | UFFD_PAGEFAULT_FLAG_WP);
+	fault->tid = msg->arg.pagefault.feat.ptid;
 	return true;
 }
 
-int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write)
+int uffd_read_fault(struct uffd *u, int stop_fd, struct uffd_fault *fault)
 {
 	struct uffd_msg msg;
 	int rc;
@@ -232,7 +234,7 @@ int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write)
 	} while (!rc); /* another thread was faster */
 	if (rc < 0)
 		return rc;
-	return uffd_is_fault(&msg, addr, write) ? 1 : -EPROTO;
+	return uffd_is_fault(&msg, fault) ? 1 : -EPROTO;
 }
 
 static struct uffdio_range range_of(void *addr, size_t len)

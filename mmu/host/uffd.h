@@ -61,12 +61,17 @@ void uffd_close(struct uffd *u);
 /* uffd_abandon - nobody reads it any more: who waits for that goes on, and nothing is watched. Other threads may still use @u. */
 void uffd_abandon(struct uffd *u);
 
+struct uffd_fault {
+	uint64_t addr; /* page aligned */
+	bool write;
+	uint32_t tid; /* who waits, by sync_tid(); 0 before Linux 4.14 */
+};
+
 /*
  * uffd_read_fault - wait for one page fault, or until @stop_fd is readable.
- * 1 and the fault in @addr (page aligned) and @write; 0 when told to stop; -errno when the descriptor is dead.
- * Any number of threads may wait.
+ * 1 and the fault; 0 when told to stop; -errno when the descriptor is dead. Any number of threads may wait.
  */
-int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write);
+int uffd_read_fault(struct uffd *u, int stop_fd, struct uffd_fault *fault);
 
 /*
  * The same in parts, for who takes events, too. uffd_wait - until there is something to read. 1, 0, -errno as above.
@@ -75,7 +80,7 @@ int uffd_read_fault(struct uffd *u, int stop_fd, uint64_t *addr, bool *write);
  */
 int uffd_wait(struct uffd *u, int stop_fd);
 int uffd_read(struct uffd *u, struct uffd_msg *msg);
-bool uffd_is_fault(const struct uffd_msg *msg, uint64_t *addr, bool *write);
+bool uffd_is_fault(const struct uffd_msg *msg, struct uffd_fault *fault);
 
 /*
  * uffd_is_changing - is a change of VMAs under way whose event has not been read? Undocumented, so tried out by uffd_open():

@@ -7,7 +7,7 @@
 #define UMBRA_MMU_SHADOW_DIRTY_PRIV_H
 
 #include "mmu/base/sync.h"
-#include "mmu/shadow/dirty.h"
+#include "mmu/shadow/dirty_ring.h"
 #include "mmu/shadow/ept.h"
 
 /* slot->dirty. Lives from before the slot is published with MEMSLOT_LOG_DIRTY to a grace period after it is without. */
@@ -36,6 +36,8 @@ struct dirty {
 		flushes_pending; /* [a] entries lost a right or D, and TLBs may not know yet */
 	struct dirty_rings *_Atomic rings;  /* [s] set once */
 	struct dirty_owner *_Atomic owners; /* [s] */
+	_Atomic uint32_t
+		producer[SHADOW_DIRTY_RINGS_MAX]; /* [a] the thread of each ring; 0: none */
 };
 
 /* ---- For slots. slots_lock held. ---- */
@@ -75,6 +77,9 @@ void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t
  */
 bool dirty_is_followed(struct shadow *sh, const struct memslot *slot);
 uint64_t dirty_withheld(struct shadow *sh, const struct memslot *slot);
+
+/* dirty_ring_self - the ring of the calling thread. */
+unsigned dirty_ring_self(struct shadow *sh);
 
 /* shadow_mark_dirty_range - the VMM has written bytes [gpa, gpa + len) of @slot. As shadow_mark_dirty(). */
 void shadow_mark_dirty_range(const struct memslot *slot, gpa_t gpa, uint64_t len);

@@ -112,9 +112,42 @@ static struct dirty_rings *get_rings(struct shadow *sh)
 	return sync_load_acquire(&sh->dirty.rings);
 }
 
+int shadow_dirty_ring_bind(struct shadow *sh, unsigned ring, uint32_t tid)
+{
+	if (ring >= SHADOW_DIRTY_RINGS_MAX)
+		return -EINVAL;
+	atomic_store_explicit(&sh->dirty.producer[ring], tid, memory_order_relaxed);
+	return 0;
+}
+
+unsigned shadow_dirty_ring_of(struct shadow *sh, uint32_t tid)
+{
+	_Atomic uint32_t *producer = sh->dirty.producer;
+
+	if (!tid || !get_rings(sh))
+		return 0;
+	for (unsigned i = 0; i < SHADOW_DIRTY_RINGS_MAX; i++)
+		if (atomic_load_explicit(&producer[i], memory_order_relaxed) == tid)
+			return i;
+	return 0;
+}
+
+unsigned dirty_ring_self(struct shadow *sh)
+{
+	return get_rings(sh) ? shadow_dirty_ring_of(sh, sync_tid()) : 0;
+}
+
 static bool is_soft_full(const struct dirty_rings *rings, const struct ring *ring)
 {
 	return ring->dirty - ring->reset >= rings->soft_limit;
+}
+
+static bool is_some_full(const struct dirty_rings *rings)
+{
+	for (unsigned i = 0; i < rings->count; i++)
+		if (is_soft_full(rings, &rings->ring[i]))
+			return true;
+	return false;
 }
 
 /* False: not an entry of a ring. */
@@ -161,6 +194,9 @@ int shadow_dirty_wait_room(struct shadow *sh, unsigned ring, bool may_wait)
 	if (!rings || ring >= rings->count)
 		return 0;
 	lock_acquire(&rings->lock);
+	if (mutant(1166)) /* any ring that is full */
+		while (is_some_full(rings) && !rings->released)
+			cond_wait(&rings->changed, &rings->lock);
 	if (is_soft_full(rings, &rings->ring[ring]) && !rings->released && !mutant(1161)) {
 		rings->stats.waits += may_wait;
 		if (!may_wait)
@@ -286,14 +322,6 @@ unsigned shadow_dirty_ring_reset(struct shadow *sh)
 		cond_broadcast(&rings->changed);
 	lock_release(&rings->lock);
 	return total;
-}
-
-static bool is_some_full(const struct dirty_rings *rings)
-{
-	for (unsigned i = 0; i < rings->count; i++)
-		if (is_soft_full(rings, &rings->ring[i]))
-			return true;
-	return false;
 }
 
 bool shadow_dirty_ring_wait_full(struct shadow *sh)

@@ -33,6 +33,16 @@ struct shadow_dirty_gfn {
 int shadow_dirty_ring_enable(struct shadow *shadow, unsigned rings, unsigned size);
 
 /*
+ * shadow_dirty_ring_bind - thread @tid (sync_tid(); 0: none any more) is producer @ring, before or after there are rings: its stores
+ * are entries of that one, and wait for room in that one alone, also where fault threads resolve its faults for it. A thread that
+ * is not bound is producer 0. Any thread. 0; -EINVAL: @ring is SHADOW_DIRTY_RINGS_MAX or more. Kernel: a vCPU has its
+ * ring, kvm_get_running_vcpu().
+ * shadow_dirty_ring_of - the producer that @tid is.
+ */
+int shadow_dirty_ring_bind(struct shadow *shadow, unsigned ring, uint32_t tid);
+unsigned shadow_dirty_ring_of(struct shadow *shadow, uint32_t tid);
+
+/*
  * shadow_dirty_ring_collect - copy up to @max entries of @ring, oldest first, that were not collected yet. How many;
  * -EINVAL: no such ring. Any thread, but one a ring at a time.
  */

@@ -209,5 +209,5 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 
 int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 {
-	return shadow_fault_ring(sh, gfn, write, 0, true);
+	return shadow_fault_ring(sh, gfn, write, write ? dirty_ring_self(sh) : 0, true);
 }

@@ -107,7 +107,7 @@ enum shadow_result {
  */
 int shadow_fault(struct shadow *shadow, gfn_t gfn, bool write);
 /*
- * shadow_fault_ring - the same for producer @ring of dirty rings (dirty_ring.h); shadow_fault() is 0. A store waits while the
+ * shadow_fault_ring - the same for producer @ring of dirty rings (dirty_ring.h); shadow_fault() is the calling thread's. A store waits while the
  * ring is soft-full; if it may not, -EBUSY: nobody is woken, try again after a reset.
  */
 int shadow_fault_ring(struct shadow *shadow, gfn_t gfn, bool write, unsigned ring, bool may_wait);

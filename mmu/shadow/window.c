@@ -242,19 +242,20 @@ static void fail(struct window *window, gpa_t gpa, bool write, int error)
 	window_shut(window);
 }
 
-static void resolve_window_fault(void *ctx, uint64_t addr, bool write)
+static void resolve_window_fault(void *ctx, const struct uffd_fault *fault)
 {
 	struct window *window = ctx;
+	unsigned ring = shadow_dirty_ring_of(window->shadow, fault->tid);
 	gpa_t gpa;
 	int rc;
 
 	do {
-		gpa = addr_to_gpa(window, addr);
+		gpa = addr_to_gpa(window, fault->addr);
 		if (gpa == GPA_NONE)
 			return;
-		rc = shadow_fault(window->shadow, gpa >> PAGE_SHIFT, write);
+		rc = shadow_fault_ring(window->shadow, gpa >> PAGE_SHIFT, fault->write, ring, true);
 		/* The slot may have moved away under the fault: what is at @gpa now is not what was asked for. */
-	} while (rc < 0 && addr_to_gpa(window, addr) != gpa);
+	} while (rc < 0 && addr_to_gpa(window, fault->addr) != gpa);
 	/*
 	 * No slot, but a pane: the slot has just been removed, or is about to appear at its new place. view_destroy() wakes
 	 * who waits, and it fails; or shadow_move_slot() does, and it faults again.
@@ -262,7 +263,7 @@ static void resolve_window_fault(void *ctx, uint64_t addr, bool write)
 	if (rc == -ENXIO)
 		return;
 	if (rc < 0)
-		fail(window, gpa, write, rc);
+		fail(window, gpa, fault->write, rc);
 }
 
 static void fault_thread_died(void *ctx, int error)

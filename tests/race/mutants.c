@@ -92,6 +92,7 @@ static const struct mutant_arm {
 	{ 'A', 14, 1162, "a14-ring-full", "overwritten" },
 	{ 'A', 14, 1163, "a14-ring", "unprotected" },
 	{ 'A', 14, 1165, "a14-ring-wait", "no-wake" },
+	{ 'A', 14, 1166, "a14-ring-own", "any" },
 	{ 'A', 15, 114, "a15-modes", "protect-first" },
 	{ 'A', 15, 115, "a15-modes", "tlb" },
 	{ 'A', 16, 116, "a16-owner-lock", "any" },

@@ -18,6 +18,7 @@
 	X(a13_consumer)         \
 	X(a14_ring)             \
 	X(a14_ring_full)        \
+	X(a14_ring_own)         \
 	X(a14_ring_wait)        \
 	X(a14_root)             \
 	X(a14_union)            \

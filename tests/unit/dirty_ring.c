@@ -170,6 +170,122 @@ UTEST(dirty_ring, a_full_ring_holds_stores_up)
 	rig_down(&r);
 }
 
+/* ---- One ring a vCPU, or an engine of a device ---- */
+
+struct producer {
+	unsigned ring;
+	uint64_t page, end; /* that it stores to */
+	atomic_bool done;
+};
+
+static void *produce(void *arg)
+{
+	struct producer *p = arg;
+
+	check_eq(shadow_dirty_ring_bind(r.shadow, p->ring, sync_tid()), 0);
+	for (uint64_t page = p->page; page < p->end; page++)
+		touch(page, 1);
+	atomic_store(&p->done, true);
+	return NULL;
+}
+
+static void expect_pages(unsigned ring, uint64_t page, uint64_t end)
+{
+	struct shadow_dirty_gfn e[8];
+
+	check_eq(collect(ring, e, 8), end - page);
+	for (unsigned i = 0; page < end; page++, i++)
+		check_eq(e[i].offset, page);
+}
+
+/* Fault threads store entries for the vCPU that waits, and only the one whose ring is full waits for long. */
+UTEST(dirty_ring, a_full_ring_holds_its_own_vcpu_up)
+{
+	struct producer full = { .ring = 2, .page = 0, .end = 3 };
+	struct producer other = { .ring = 1, .page = 10, .end = 12 };
+	pthread_t t;
+
+	ring_up(3, 4);
+	t = rig_thread(produce, &full);
+	while (!ring_stats().waits)
+		sched_yield();
+	rig_join(rig_thread(produce, &other));
+	touch(20, 1);
+	check(!atomic_load(&full.done));
+	expect_pages(0, 20, 21);
+	expect_pages(1, 10, 12);
+	expect_pages(2, 0, 2);
+	check_eq(shadow_dirty_ring_reset(r.shadow), 5);
+	rig_join(t);
+	expect_pages(2, 2, 3);
+	check_eq(ring_stats().waits, 1);
+	check_eq(in_bitmap(), 0);
+	rig_down(&r);
+}
+
+static void *engine(void *arg)
+{
+	struct producer *p = arg;
+
+	check_eq(shadow_dirty_ring_bind(device_get_shadow(dev), p->ring, sync_tid()), 0);
+	for (uint64_t page = p->page; page < p->end; page++)
+		store(&r, dev, page, 1);
+	atomic_store(&p->done, true);
+	return NULL;
+}
+
+UTEST(dirty_ring, a_full_ring_holds_its_own_engine_up)
+{
+	struct producer full = { .ring = 1, .page = 0, .end = 3 };
+	struct shadow_dirty_ring_stats s = { 0 };
+	struct shadow_dirty_gfn e[4];
+	struct shadow *sh;
+	pthread_t t;
+
+	up(&r, &dev, "kvm-no-ad");
+	sh = device_get_shadow(dev);
+	check_eq(shadow_dirty_ring_enable(sh, 2, 4), 0);
+	check_eq(shadow_set_slot_flags(sh, 0, MEMSLOT_LOG_DIRTY), 0);
+	t = rig_thread(engine, &full);
+	while (!s.waits)
+		shadow_dirty_ring_get_stats(sh, &s);
+	store(&r, dev, 5, 1);
+	check(!atomic_load(&full.done));
+	check_eq(shadow_dirty_ring_collect(sh, 0, e, 4), 1);
+	check_eq(e[0].offset, 5);
+	check_eq(shadow_dirty_ring_collect(sh, 1, e, 4), 2);
+	check_eq(shadow_dirty_ring_reset(sh), 3);
+	rig_join(t);
+	check_eq(shadow_dirty_ring_collect(sh, 1, e, 4), 1);
+	check_eq(e[0].offset, 2);
+	down(&r, dev);
+}
+
+/* Bound before there are rings, moved to another one, and no more. */
+UTEST(dirty_ring, a_thread_is_bound_and_unbound)
+{
+	uint32_t self = sync_tid();
+
+	rig_up(&r, &(struct rig_opts){ .pages = 200, .around = 1 });
+	check_eq(shadow_dirty_ring_bind(r.shadow, SHADOW_DIRTY_RINGS_MAX, self), -EINVAL);
+	check_eq(shadow_dirty_ring_bind(r.shadow, 1, self), 0);
+	check_eq(shadow_dirty_ring_enable(r.shadow, 3, 4), 0);
+	check_eq(shadow_set_slot_flags(r.shadow, ID, MEMSLOT_LOG_DIRTY), 0);
+	touch(1, 1);
+	check_eq(shadow_dirty_ring_bind(r.shadow, 1, 0), 0);
+	touch(2, 1);
+	check_eq(shadow_dirty_ring_bind(r.shadow, 2, self), 0);
+	check_eq(shadow_fault(r.shadow, GFN + 3, true), SHADOW_FIXED);
+	check_eq(shadow_dirty_ring_bind(r.shadow, 2, 0), 0);
+	check_eq(shadow_dirty_ring_bind(r.shadow, 3, self), 0); /* beyond the rings */
+	touch(4, 1);
+	expect_pages(0, 2, 3);
+	expect_pages(1, 1, 2);
+	expect_pages(2, 3, 4);
+	check_eq(in_bitmap(), 1UL << 4);
+	rig_down(&r);
+}
+
 /* Released, nobody waits: what finds no entry is a bit. So a window can stop with a store waiting. */
 UTEST(dirty_ring, released_rings_overflow_into_the_bitmap)
 {

@@ -32,16 +32,16 @@ static struct {
 	struct gate gate;
 } v;
 
-static void resolve(void *ctx, uint64_t addr, bool write)
+static void resolve(void *ctx, const struct uffd_fault *fault)
 {
-	uint64_t page = (addr - (uint64_t)(uintptr_t)v.base) >> PAGE_SHIFT;
+	uint64_t page = (fault->addr - (uint64_t)(uintptr_t)v.base) >> PAGE_SHIFT;
 	int rc;
 
 	(void)ctx;
-	atomic_fetch_add(write ? &v.writes : &v.reads, 1);
+	atomic_fetch_add(fault->write ? &v.writes : &v.reads, 1);
 	gate_pass(&v.gate);
 	expect(page < PAGES);
-	if (write)
+	if (fault->write)
 		atomic_store(&v.writable[page], true);
 	rc = view_map(v.view, page, 1, v.fn[page], v.writable[page]);
 	expect(rc == 0 || rc == -ESHUTDOWN);
@@ -270,11 +270,10 @@ UTEST(view, knows_its_gaps, .init = view_up, .fini = view_down)
 static atomic_bool stop;
 
 /* Who meets a page that is not there waits until the test has mapped it. */
-static void park(void *ctx, uint64_t addr, bool write)
+static void park(void *ctx, const struct uffd_fault *fault)
 {
 	(void)ctx;
-	(void)addr;
-	(void)write;
+	(void)fault;
 }
 
 static const struct fault_ops park_ops = { .resolve = park, .died = died };
@@ -391,16 +390,15 @@ UTEST(uffd, read_stops_when_told_or_dead, .init = view_up, .fini = view_down)
 {
 	struct uffd dead = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
 	int silent[2], told[2];
-	uint64_t addr;
-	bool write_fault;
+	struct uffd_fault fault;
 
 	check(dead.fd >= 0 && !pipe2(silent, O_CLOEXEC) && !pipe2(told, O_CLOEXEC));
 	check_eq(write(told[1], "", 1), 1);
-	check_eq(uffd_read_fault(&v.uffd, told[0], &addr, &write_fault), 0);
-	check(uffd_read_fault(&dead, silent[0], &addr, &write_fault) < 0);
+	check_eq(uffd_read_fault(&v.uffd, told[0], &fault), 0);
+	check(uffd_read_fault(&dead, silent[0], &fault) < 0);
 	close(dead.fd);
 	dead.fd = -1; /* poll() ignores it: silence, until told */
-	check_eq(uffd_read_fault(&dead, told[0], &addr, &write_fault), 0);
+	check_eq(uffd_read_fault(&dead, told[0], &fault), 0);
 	for (int i = 0; i < 2; i++) {
 		close(silent[i]);
 		close(told[i]);

@@ -24,7 +24,7 @@ static void begin(uint64_t pages)
 	world_setup(pages, "kvm-no-ad", NULL);
 	for (uint64_t page = 0; page < pages; page++)
 		device_load(0, "the device", page);
-	if (shadow_dirty_ring_enable(shadow(), 1, SIZE) ||
+	if (shadow_dirty_ring_enable(shadow(), 2, SIZE) ||
 	    shadow_set_slot_flags(shadow(), SLOT, MEMSLOT_LOG_DIRTY))
 		explore_fail("no ring");
 }
@@ -233,6 +233,68 @@ const struct race_scenario a14_ring_full = {
 		.threads = 2,
 		.thread = { { "VMM: collects, resets, takes the bitmap", full_vmm },
 			    { "device: stores to five pages", full_device } },
+	},
+	.bound = 2,
+};
+
+/* ---- A ring for each engine ---- */
+
+#define LIMIT (SIZE / 2UL) /* entries with which a ring is full for who may wait */
+
+static void bind(unsigned ring)
+{
+	must(shadow_dirty_ring_bind(shadow(), ring, sync_tid()), "binding a thread to its ring");
+}
+
+static void own_full(void *ctx)
+{
+	(void)ctx;
+	bind(0);
+	for (uint64_t page = 0; page <= LIMIT; page++)
+		device_store(0, "engine 0", page, 1);
+}
+
+/* Room is made by who has stored, and by nobody else. */
+static void own_other(void *ctx)
+{
+	(void)ctx;
+	if (!race_variant_is("shared"))
+		bind(1);
+	device_store(0, "engine 1", LIMIT + 1, 1);
+	if (shadow_dirty_ring_wait_full(shadow()))
+		harvest();
+}
+
+static void own_finish(void *ctx)
+{
+	struct shadow_dirty_gfn e[2];
+
+	(void)ctx;
+	if (shadow_dirty_ring_collect(shadow(), 1, e, 2) != 1 || e[0].offset != LIMIT + 1)
+		explore_fail("the ring of engine 1 has not just its page");
+	copy_entries(e, 1);
+	harvest();
+	check_copies();
+}
+
+const struct race_scenario a14_ring_own = {
+	.name = "a14-ring-own",
+	.rows = "A14",
+	.title = "A dirty ring is full, and another engine stores",
+	.question = "Engine 0 fills its ring, and waits for room. Engine 1 stores to one page, then waits until a ring is full, and makes "
+		    "room. Whom may a full ring hold up?",
+	.lesson = "Engine 1 waits for room that only it would make.",
+	.variant = {
+		{ "own", RACE_PASS, 0, "Each thread is bound to a ring of its own, and waits for room there alone." },
+		{ "shared", RACE_DEADLOCK, 0, "Both are producers of one ring." },
+		{ "any", RACE_DEADLOCK, 1166, "Who stores waits while any ring is full." },
+	},
+	.program = {
+		.setup = all_setup,
+		.finish = own_finish,
+		.threads = 2,
+		.thread = { { "engine 0: stores to three pages", own_full },
+			    { "engine 1: stores to one page, makes room", own_other } },
 	},
 	.bound = 2,
 };
