@@ -125,6 +125,7 @@ static int hooked_restore(void *pane, uint64_t page, uint64_t n, fn_t fn, bool w
 
 static void hooked_wrprotect(void *pane, uint64_t page, uint64_t n)
 {
+	atomic_fetch_add(&the_rig->wrprotects, 1);
 	window_ops.wrprotect(pane, page, n);
 }
 
@@ -158,6 +159,7 @@ static void hooked_zap_all(void *ctx)
 {
 	struct rig *r = ctx;
 
+	atomic_fetch_add(&r->zap_alls, 1);
 	window_ops.zap_all(r->window);
 }
 

@@ -81,7 +81,7 @@ struct rig {
 	atomic_int map_error; /* not 0: map fails with this, without calling the window */
 	atomic_bool map_half; /* ... after it has mapped the first half of the pages */
 	atomic_int writable_error, restore_error; /* the same of make_writable, restore */
-	atomic_uint maps, zaps, ages, wakes;
+	atomic_uint maps, zaps, ages, wakes, wrprotects, zap_alls;
 
 	/* What the window and the host mm complained of. */
 	atomic_uint window_fatal, host_fatal;

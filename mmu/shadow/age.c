@@ -70,7 +70,7 @@ static void take_tracked(void *ctx, gfn_t gfn, uint64_t spte, int level)
 	gfn_t end = min_u64(spte_level_start(gfn, level) + spte_level_pages(level), r->end);
 
 	if (spte_is_access_tracked(spte))
-		r->sh->ops->age(r->slot->backend, start - r->slot->gfn, end - start);
+		flush_age(r->sh, r->slot, start, end);
 }
 
 void shadow_age_recheck(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end,
@@ -95,8 +95,8 @@ static uint64_t age_slot(struct shadow *sh, const struct memslot *slot, gfn_t gf
 
 	age_begin(sh);
 	span = ept_age(&sh->ept, gfn, end);
-	if (span.count && sh->ops->age && (flush || !sh->ept.opts.ad))
-		sh->ops->age(slot->backend, span.start - slot->gfn, span.end - span.start);
+	if (span.count && (flush || !sh->ept.opts.ad))
+		flush_age(sh, slot, span.start, span.end);
 	age_end(sh);
 	if (span.count) {
 		count(&sh->aged, span.count);
@@ -183,12 +183,6 @@ static void mark_used(struct age_result *r, gfn_t gfn, gfn_t end)
 		r->used[(gfn - r->gfn) / 64] |= 1UL << (gfn - r->gfn) % 64;
 }
 
-static void flush_aged(struct shadow *sh, const struct memslot *slot, gfn_t gfn, gfn_t end)
-{
-	if (gfn < end && sh->ops->age)
-		sh->ops->age(slot->backend, gfn - slot->gfn, end - gfn);
-}
-
 /*
  * At most BLOCK pages and what a larger leaf has beyond, leaf by leaf, and then one flush; one a leaf where pages between
  * were not asked for. Returns where it ended: the next sample, or @limit at most. RCU section.
@@ -210,14 +204,15 @@ static gfn_t age_block(struct shadow *sh, const struct memslot *slot, gfn_t gfn,
 		next = min_u64(limit, span.end);
 		mark_used(r, gfn, next);
 		next = sample_from(r, next);
-		if (r->stride > 1) {
-			flush_aged(sh, slot, first, last);
+		if (r->stride > 1 && first < last) {
+			flush_age(sh, slot, first, last);
 			first = limit;
 		}
 		first = min_u64(first, span.start);
 		last = max_u64(last, span.end);
 	}
-	flush_aged(sh, slot, first, last);
+	if (first < last)
+		flush_age(sh, slot, first, last);
 	age_end(sh);
 	return min_u64(limit, gfn);
 }

@@ -80,13 +80,12 @@ void dirty_flush_begin(struct shadow *sh)
 /* A backend that cannot protect lets go; what the table loses beyond the span, for want of memory to split, as well. */
 static void flush(struct shadow *sh, const struct memslot *slot, struct ept_span span)
 {
-	void (*op)(void *slot_backend, uint64_t page, uint64_t n) = sh->ops->wrprotect;
-
-	if (!op) {
-		ept_span_join(&span, ept_zap(&sh->ept, span.start, span.end));
-		op = sh->ops->zap;
+	if (can_wrprotect(sh)) {
+		flush_wrprotect(sh, slot, span.start, span.end);
+		return;
 	}
-	op(slot->backend, span.start - slot->gfn, span.end - span.start);
+	ept_span_join(&span, ept_zap(&sh->ept, span.start, span.end));
+	flush_zap(sh, slot, span.start, span.end);
 }
 
 /*

@@ -6,7 +6,7 @@
 
 static bool is_exclusive(struct shadow *sh)
 {
-	return !sh->ops->walks_table || !sh->ops->wrprotect;
+	return !sh->ops->walks_table || !can_wrprotect(sh);
 }
 
 /*

@@ -109,10 +109,8 @@ static bool collapse(struct shadow *sh, const struct whole *w)
 		new = ept_peek(&sh->ept, w->start, NULL);
 	lost = (old & ~new &SPTE_RIGHTS) ||
 	       (new &SPTE_MAY_WRITE & ~SPTE_HOST_WRITABLE) == SPTE_MMU_WRITABLE;
-	if (done && (sh->ops->walks_table || lost)) {
-		sh->ops->zap(w->slot->backend, w->start - w->slot->gfn, w->end - w->start);
-		count(&sh->flushes, 1);
-	}
+	if (done && (sh->ops->walks_table || lost))
+		flush_zap(sh, w->slot, w->start, w->end);
 	rwlock_write_release(&sh->mmu_lock);
 	return done;
 }

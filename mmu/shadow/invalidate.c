@@ -30,21 +30,6 @@ static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gf
 	sync_store(&sh->invalidate_end, max_u64(end, sync_load(&sh->invalidate_end)));
 }
 
-/* Who reads may go on until change_pte() says which pages get another frame; nobody writes. */
-void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end)
-{
-	struct shadow *sh = z->sh;
-	struct ept_span span = ept_wrprotect(&sh->ept, gfn, end, EPT_WP_HOST | EPT_WP_SPLIT);
-
-	if (!span.count)
-		return;
-	if (sh->ops->wrprotect)
-		sh->ops->wrprotect(slot->backend, span.start - slot->gfn, span.end - span.start);
-	else
-		zap_range(z, slot, span.start, span.end);
-	trace_instant(kvm_tdp_mmu_spte_changed, span.start, span.end - span.start, FN_NONE);
-}
-
 /* @fn for the part of each slot that lies in the range. False: no slot does. */
 static bool for_each_slot(struct shadow *sh, const struct mmu_notifier_range *range,
 			  void (*fn)(struct zap_batch *z, const struct memslot *slot, gfn_t gfn,
@@ -97,11 +82,15 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 		sync_store(&sh->invalidate_end, 0);
 	}
 	for_each_slot(sh, range, widen, &z);
-	/* From here on nobody installs in the range, so a long zap may let others in. */
+	/*
+	 * From here on nobody installs in the range, so a long walk may let others in. For CHANGE who reads may go on until
+	 * change_pte() says which pages get another frame; nobody writes.
+	 */
 	sync_fetch_add(&sh->invalidate_in_progress, 1);
 	for_each_slot(sh, range,
-		      range->event == MMU_NOTIFY_CHANGE && !sh->no_change_pte ? shadow_wrprotect
-									      : zap_range_yield,
+		      range->event == MMU_NOTIFY_CHANGE && !sh->no_change_pte
+			      ? wrprotect_range_yield
+			      : zap_range_yield,
 		      &z);
 	zap_end(&z);
 	count(&sh->invalidations, 1);
@@ -150,7 +139,7 @@ static void repoint(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, 
 		zap_range(z, slot, gfn, gfn + 1);
 	if (rc <= 0)
 		return;
-	sh->ops->zap(slot->backend, page, 1);
+	flush_zap(sh, slot, gfn, gfn + 1);
 	ept_repoint_end(&sh->ept, gfn, fn);
 	if (sh->ops->map(slot->backend, page, 1, fn, false)) {
 		zap_range(z, slot, gfn, gfn + 1);

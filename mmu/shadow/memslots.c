@@ -234,7 +234,7 @@ static void write_protect(struct shadow *sh, const struct memslot *slot)
 
 	zap_begin(&z, sh);
 	if (!mutant(173))
-		shadow_wrprotect(&z, slot, slot->gfn, memslot_end(slot));
+		wrprotect_range_yield(&z, slot, slot->gfn, memslot_end(slot));
 	zap_end(&z);
 }
 

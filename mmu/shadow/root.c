@@ -8,19 +8,6 @@
 /* Tables a step: mmu_lock is held for reading so long, and no writer gets it. */
 #define TEARDOWN_BUDGET 64u
 
-static void flush_all(struct shadow *sh)
-{
-	const struct memslots *all = slots_get(&sh->slots);
-	const struct memslot *slot;
-
-	if (sh->ops->zap_all) {
-		sh->ops->zap_all(sh->backend_ctx);
-		return;
-	}
-	memslots_for_each_gfn(slot, all, 0, 1UL << SPTE_GFN_BITS)
-		sh->ops->zap(slot->backend, 0, slot->npages);
-}
-
 /*
  *	shadow_drop_root()			fault			bracket
  *	swap the root, flush all   (write)
@@ -45,7 +32,6 @@ int shadow_drop_root(struct shadow *sh)
 	rwlock_write_release(&sh->mmu_lock);
 	sync_rcu_read_unlock();
 	count(&sh->zap_alls, 1);
-	count(&sh->flushes, 1);
 	while (!empty) {
 		sync_rcu_read_lock();
 		rwlock_read_acquire(&sh->mmu_lock);

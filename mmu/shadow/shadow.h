@@ -40,7 +40,7 @@ struct shadow_stats {
 	uint64_t upgrades;	 /* leaves made writable in place */
 	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
-		flushes;	    /* brackets that met a slot; leaves zapped; backend zaps */
+		flushes; /* brackets that met a slot; leaves zapped; calls that zap, protect or age in the backend */
 	uint64_t yields;	    /* times that a long zap let others have the lock */
 	uint64_t zap_alls;	    /* roots swapped */
 	uint64_t splits, collapses; /* of large leaves */

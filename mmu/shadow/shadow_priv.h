@@ -10,6 +10,7 @@
 #include "mmu/shadow/around.h"
 #include "mmu/shadow/dirty_priv.h"
 #include "mmu/shadow/ept.h"
+#include "mmu/shadow/flush.h"
 #include "mmu/shadow/shadow.h"
 #include "mmu/shadow/zap.h"
 
@@ -75,12 +76,6 @@ static inline bool is_invalidating(struct shadow *sh, gfn_t start, gfn_t end)
 	       ranges_overlap(start, end, sync_load(&sh->invalidate_start),
 			      sync_load(&sh->invalidate_end));
 }
-
-/*
- * shadow_wrprotect - nobody stores to [gfn, end), all in @slot, when zap_end() returns, nor before the next install. Loads go on
- * where the backend can. In a batch: mmu_lock held for writing.
- */
-void shadow_wrprotect(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 
 /* shadow_remove_slots - all of them. Nothing is mapped, nobody faults, no bracket comes any more. */
 void shadow_remove_slots(struct shadow *sh);

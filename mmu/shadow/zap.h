@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Batches of zaps: who takes entries out of the table opens one, which holds mmu_lock for writing, and closes it, which
- * flushes and unlocks. So the lock is never dropped, not even to let others in, with an entry out of the table that a
- * backend still has (M15, M21).
- * Owns what is zapped and not yet flushed. The files of shadow/ call; they know nothing of it but these functions.
+ * Batches of zaps: who takes entries, or the right to store, out of the table opens one, which holds mmu_lock for writing, and
+ * closes it, which flushes and unlocks. So the lock is never dropped, not even to let others in, with something out of the table
+ * that a backend still has (M15, M21).
+ * Owns what is not yet flushed. The files of shadow/ call; they know nothing of it but these functions.
  */
 #ifndef UMBRA_MMU_SHADOW_ZAP_H
 #define UMBRA_MMU_SHADOW_ZAP_H
@@ -19,8 +19,9 @@ struct shadow;
 /* On the caller's stack. The members belong to zap.c. */
 struct zap_batch {
 	struct shadow *sh;
-	const struct memslot *slot; /* of the pending span */
-	struct ept_span pending;    /* out of the table, in the backend perhaps */
+	const struct memslot *slot; /* of the spans */
+	struct ept_span zapped;	    /* out of the table, in the backend perhaps */
+	struct ept_span protected;  /* not to be stored to any more, in the backend perhaps */
 };
 
 /*
@@ -35,8 +36,11 @@ void zap_end(struct zap_batch *z);
  * zap_range_yield - the same, but where others wait for mmu_lock they are let in between two pieces, after a flush: only
  * for a caller who has made sure that nothing of the range is installed meanwhile, or does not mind. Each time the range
  * has become shorter. Kernel: tdp_mmu_iter_cond_resched().
+ * wrprotect_range_yield - in the same way: nobody stores to [gfn, end) when zap_end() returns, nor before the next install.
+ * Loads go on where the backend can.
  */
 void zap_range(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 void zap_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
+void wrprotect_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 
 #endif

@@ -44,6 +44,7 @@ static const struct mutant_arm {
 	{ 'M', 15, 151, "m15-yield", "M15-yield" },
 	{ 'M', 15, 152, "m15-age-window", "M15-installed" },
 	{ 'M', 15, 153, "m15-age-log", "M15-pending" },
+	{ 'M', 15, 154, "m15-yield-protect", "M15-yield" },
 	{ 'M', 16, 16, "m16-hardware", "M16" },
 	{ 'M', 16, 161, "m16-entry-store", "M16" },
 	{ 'M', 16, 162, "m16-split", "on-line" },

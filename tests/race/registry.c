@@ -78,6 +78,7 @@
 	X(m14_stale_root)       \
 	X(m15_flush_span)       \
 	X(m15_yield)            \
+	X(m15_yield_protect)    \
 	X(m15_age_log)          \
 	X(m15_age_window)       \
 	X(m16_age)              \

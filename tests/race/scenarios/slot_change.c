@@ -2,6 +2,7 @@
 /* Memslots that move, change their flags, and are freed, beside faults. */
 #include <errno.h>
 
+#include "mmu/shadow/shadow_priv.h"
 #include "tests/race/scenario.h"
 #include "tests/race/world.h"
 
@@ -171,6 +172,43 @@ const struct race_scenario m17_read_only = {
 		.threads = 2,
 		.thread = { { "VMM: makes the slot read-only", protector },
 			    { "guest: stores to both pages", storer } },
+	},
+};
+
+/* ---- A long write-protection ---- */
+
+/* A page a piece, and whoever waits for the lock gets it after each. */
+static void long_setup(void *ctx)
+{
+	read_only_setup(ctx);
+	sync_store(&shadow()->zap_piece, 1);
+}
+
+static void in_between(void *ctx)
+{
+	(void)ctx;
+	guest_load(1);
+	store(0);
+}
+
+const struct race_scenario m15_yield_protect = {
+	.name = "m15-yield-protect",
+	.rows = "A26 M15",
+	.title = "A long write-protection lets others have the lock",
+	.question = "A slot becomes read-only, or pages are about to be repointed: all leaves of a long range lose the right to store. "
+		    "Nothing is freed, and loads go on. May the lock be dropped in the middle, and one flush at the end be for all?",
+	.lesson = "The leaf says read-only and the TLB does not, and the flush at the end covers what was changed after the lock was "
+		  "taken again: the guest stores where nobody may store. What is taken is flushed before others get the lock.",
+	.variant = {
+		{ "flush", RACE_PASS, 0, "Flush what is protected so far, then unlock, lock, and go on." },
+		{ "M15-yield", RACE_VIOLATION, 154, "Unlock, lock, go on; the span begins anew." },
+	},
+	.program = {
+		.setup = long_setup,
+		.finish = finish,
+		.threads = 2,
+		.thread = { { "VMM: makes the slot read-only", protector },
+			    { "guest: loads page 1, stores to page 0", in_between } },
 	},
 };
 
