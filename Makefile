@@ -231,6 +231,9 @@ UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
 # Once more with each other source of the host view, and with an audit (tests/run.sh).
 MODAL := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork merge churn protect),$(UNIT))
 MODES := $(foreach s,uffd-sigbus mprotect uffd-audit uffd-sigbus-audit,$(MODAL:=@$s))
+# And as on a kernel without the newer parts of userfaultfd.
+OLD   := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork merge churn host_churn ksm_churn view),$(UNIT))
+MODES += $(OLD:=@uffd-old)
 
 # Only what runs gets root, and only if this user may not do without; nothing is built as root.
 AS_ROOT := tests/as-root

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <ucontext.h>
 
+#include "mmu/host/uffd.h"
 #include "tests/test.h"
 
 #ifdef UMBRA_PLAIN_TESTS
@@ -221,6 +222,14 @@ bool rig_audit(void)
 	const char *want = getenv("RIG_SOURCE");
 
 	return want && strstr(want, "-audit");
+}
+
+/* Also for tests that open userfaultfds by themselves. */
+__attribute__((constructor)) static void choose_kernel(void)
+{
+	const char *want = getenv("RIG_SOURCE");
+
+	uffd_act_old(want && strstr(want, "-old"));
 }
 
 static void catch_segv(void);

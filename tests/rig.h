@@ -55,7 +55,7 @@ struct rig_opts {
 	bool audit;		   /* rig_audit(), if source is zero */
 };
 
-/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. With -audit behind it: audited. */
+/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. With -audit behind it: audited. With -old: uffd_act_old(), from the start. */
 enum hostmm_source rig_source(void);
 bool rig_audit(void);
 

@@ -7,7 +7,8 @@
 #
 #   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test, with its time     LIMIT=seconds a binary (default 600)
 #
-# With @SOURCE the binary runs with RIG_SOURCE=SOURCE: tests/rig.h gives host views that source.
+# With @SOURCE the binary runs with RIG_SOURCE=SOURCE: tests/rig.h gives host views that source; with -old behind it, userfaultfd is
+# that of Linux 6.1.
 #
 # The binaries are Criterion's (read through their TAP report) or plain ones (tests/test.h), told apart by
 # what they print. A binary that ends badly without naming a failed test counts as one failure.

@@ -22,6 +22,13 @@
 #define EAGAIN_YIELDS 16
 #define EAGAIN_NS     20000L
 
+static atomic_bool is_old; /* uffd_act_old() */
+
+void uffd_act_old(bool old)
+{
+	atomic_store(&is_old, old);
+}
+
 static int open_fd(void)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
@@ -57,7 +64,7 @@ static bool probe_continue_wp(struct uffd *u, void *page)
 	struct uffdio_continue c = { .range = { (uint64_t)(uintptr_t)page, PAGE_SIZE },
 				     .mode = UFFDIO_CONTINUE_MODE_WP };
 
-	return ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno != EINVAL;
+	return !atomic_load(&is_old) && ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno != EINVAL;
 }
 
 bool uffd_is_changing(struct uffd *u)
@@ -153,7 +160,9 @@ int uffd_open(struct uffd *u, unsigned how)
 	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = how & UFFD_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
-	want |= offered & (UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_THREAD_ID);
+	want |= offered & UFFD_FEATURE_THREAD_ID;
+	if (!atomic_load(&is_old))
+		want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
 	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
 	u->has_events = how & UFFD_AUDIT;
 	if (!rc && probe(u) && u->has_events)
@@ -335,6 +344,8 @@ int uffd_poison(struct uffd *u, void *addr, size_t len)
 {
 	struct uffdio_poison poison = { .range = range_of(addr, len) };
 
+	if (atomic_load(&is_old))
+		return -EINVAL;
 	for (int tries = 0; ioctl(u->fd, UFFDIO_POISON, &poison);) {
 		if (errno == EEXIST) /* it is so already, or shows what it may */
 			return 0;

@@ -58,6 +58,11 @@ static inline uint64_t uffd_repoints(const struct uffd *u)
 #define UFFD_AUDIT  (1u << 1)
 int uffd_open(struct uffd *u, unsigned how);
 void uffd_close(struct uffd *u);
+/*
+ * uffd_act_old - descriptors that are opened from now on do without what Linux 6.1 has not: WP_UNPOPULATED, CONTINUE that
+ * protects, POISON. For tests.
+ */
+void uffd_act_old(bool old);
 /* uffd_abandon - nobody reads it any more: who waits for that goes on, and nothing is watched. Other threads may still use @u. */
 void uffd_abandon(struct uffd *u);
 

@@ -44,7 +44,7 @@ static void down(void)
 {
 	if (!r.pool)
 		return;
-	for (unsigned d = 0; d < DEVICES; d++)
+	for (unsigned d = 0; d < DEVICES && dev[d]; d++)
 		device_destroy(dev[d]);
 	rig_down(&r);
 }
