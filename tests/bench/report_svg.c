@@ -4,8 +4,10 @@
  * diamond at the ratio of the shortest runs, a short line at the target. What a colour says a shape says, too.
  */
 #include <math.h>
+#include <string.h>
 
 #include "tests/bench/report.h"
+#include "tests/xml.h"
 
 #define LEFT   350.0 /* the plot begins */
 #define RIGHT  750.0 /* and ends; figures stand after it */
@@ -21,34 +23,10 @@ struct axis {
 	double low, high; /* log10 */
 };
 
-static void put_text(FILE *f, const char *text)
-{
-	for (; *text; text++)
-		switch (*text) {
-		case '&':
-			fputs("&amp;", f);
-			break;
-		case '<':
-			fputs("&lt;", f);
-			break;
-		case '>':
-			fputs("&gt;", f);
-			break;
-		case '"':
-			fputs("&quot;", f);
-			break;
-		default:
-			/* XML knows no other control characters. */
-			fputc((unsigned char)*text < ' ' && *text != '\t' && *text != '\n' ? '?'
-											   : *text,
-			      f);
-		}
-}
-
 static void text(FILE *f, double x, double y, const char *class, const char *s)
 {
 	fprintf(f, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\">", x, y, class);
-	put_text(f, s);
+	xml_put(f, s, strlen(s));
 	fputs("</text>\n", f);
 }
 

@@ -41,39 +41,50 @@ static double store_all(char *base, unsigned stride)
 
 /* ---- umbra ---- */
 
-static int measure(struct hostmm *mm, hva_t hva, const struct source_case *c, double *us)
-{
-	hva_t end = hva + BYTES;
-	int rc = hostmm_prefault(mm, hva, end, true);
+struct view_rig {
+	struct pool *pool;
+	struct hostmm *mm;
+	hva_t start, end;
+};
 
+static void rig_down(struct view_rig *rig)
+{
+	if (rig->mm)
+		hostmm_destroy(rig->mm);
+	if (rig->pool)
+		pool_destroy(rig->pool);
+}
+
+/* A region of @pages, each shown for stores, and room for @copies of it. Take it down also after an error. */
+static int rig_up(struct view_rig *rig, const struct hostmm_opts *opts, uint64_t pages,
+		  unsigned copies)
+{
+	int rc;
+
+	*rig = (struct view_rig){ .pool = NULL };
+	rc = pool_create(&rig->pool, copies * pool_room(pages), false);
 	if (!rc)
-		rc = c->shown ? hostmm_wrprotect(mm, hva, end) : hostmm_zap(mm, hva, end);
-	/* mmu/host makes addresses of numbers, as this does. NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	*us = rc ? 0 : store_all((char *)(uintptr_t)hva, c->far ? FAR : 1);
-	return rc;
+		rc = hostmm_create(&rig->mm, rig->pool, opts);
+	if (!rc)
+		rc = hostmm_map(rig->mm, pages, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
+				&rig->start);
+	rig->end = rig->start + (pages << PAGE_SHIFT);
+	return rc ? rc : hostmm_prefault(rig->mm, rig->start, rig->end, true);
 }
 
 static int umbra_stores(const void *arg, double *us)
 {
 	const struct source_case *c = arg;
 	const struct hostmm_opts opts = { .fault_threads = 1, .source = c->source };
-	struct pool *pool;
-	struct hostmm *mm;
-	hva_t hva;
-	int rc = pool_create(&pool, pool_room(PAGES), false);
+	struct view_rig rig;
+	int rc = rig_up(&rig, &opts, PAGES, 1);
 
-	if (rc)
-		return rc;
-	rc = hostmm_create(&mm, pool, &opts);
-	if (rc) {
-		pool_destroy(pool);
-		return rc;
-	}
-	rc = hostmm_map(mm, PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL, &hva);
 	if (!rc)
-		rc = measure(mm, hva, c, us);
-	hostmm_destroy(mm);
-	pool_destroy(pool);
+		rc = c->shown ? hostmm_wrprotect(rig.mm, rig.start, rig.end)
+			      : hostmm_zap(rig.mm, rig.start, rig.end);
+	/* mmu/host makes addresses of numbers, as this does. NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	*us = rc ? 0 : store_all((char *)(uintptr_t)rig.start, c->far ? FAR : 1);
+	rig_down(&rig);
 	return rc;
 }
 
@@ -223,31 +234,14 @@ struct call_case {
 static int call_by_call(const struct call_case *c, bool audit, double *us)
 {
 	const struct hostmm_opts opts = { .fault_threads = 1, .source = c->source, .audit = audit };
-	struct pool *pool;
-	struct hostmm *mm;
-	hva_t hva = 0;
-	int rc = pool_create(&pool, 4 * pool_room(CALL_PAGES), false);
+	struct view_rig rig;
+	int rc = rig_up(&rig, &opts, CALL_PAGES, 4);
+	uint64_t begin = bench_now_ns();
 
-	if (rc)
-		return rc;
-	rc = hostmm_create(&mm, pool, &opts);
-	if (rc) {
-		pool_destroy(pool);
-		return rc;
-	}
-	rc = hostmm_map(mm, CALL_PAGES, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL, &hva);
-	if (!rc)
-		rc = hostmm_prefault(mm, hva, hva + (CALL_PAGES << PAGE_SHIFT), true);
-	if (!rc) {
-		uint64_t begin = bench_now_ns();
-
-		for (hva_t page = hva; !rc && page < hva + (CALL_PAGES << PAGE_SHIFT);
-		     page += PAGE_SIZE)
-			rc = c->call(mm, page, page + PAGE_SIZE);
-		*us = (double)(bench_now_ns() - begin) / 1e3 / CALL_PAGES;
-	}
-	hostmm_destroy(mm);
-	pool_destroy(pool);
+	for (hva_t page = rig.start; !rc && page < rig.end; page += PAGE_SIZE)
+		rc = c->call(rig.mm, page, page + PAGE_SIZE);
+	*us = (double)(bench_now_ns() - begin) / 1e3 / CALL_PAGES;
+	rig_down(&rig);
 	return rc;
 }
 

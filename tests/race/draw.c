@@ -6,6 +6,7 @@
 
 #include "tests/race/mutants.h"
 #include "tests/race/scenario.h"
+#include "tests/xml.h"
 
 /* Take up to @width bytes of the text at *@at, breaking between words. Returns how many; *@at moves past blanks. */
 static int take_line(const char **at, int width)
@@ -219,24 +220,6 @@ void draw_text(const struct race_picture *p)
 #define SVG_CHARS  50
 #define SVG_BOLD   44
 
-static void svg_escape(FILE *f, const char *text, int n)
-{
-	for (int i = 0; i < n; i++)
-		switch (text[i]) {
-		case '<':
-			fputs("&lt;", f);
-			break;
-		case '>':
-			fputs("&gt;", f);
-			break;
-		case '&':
-			fputs("&amp;", f);
-			break;
-		default:
-			fputc(text[i], f);
-		}
-}
-
 /* Lines of text from (@x, @y) on. Returns the y after them. With @f NULL, only measures. */
 static int svg_text(FILE *f, int x, int y, const char *class, const char *text, int chars)
 {
@@ -248,7 +231,7 @@ static int svg_text(FILE *f, int x, int y, const char *class, const char *text, 
 
 		if (f) {
 			fprintf(f, "<text x=\"%d\" y=\"%d\" class=\"%s\">", x, y, class);
-			svg_escape(f, line, n);
+			xml_put(f, line, (size_t)n);
 			fputs("</text>\n", f);
 		}
 		y += height;
