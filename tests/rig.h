@@ -55,7 +55,10 @@ struct rig_opts {
 	bool audit;		   /* rig_audit(), if source is zero */
 };
 
-/* The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. With -audit behind it: audited. With -old: uffd_act_old(), from the start. */
+/*
+ * The source of the host view that tests run with: that of the environment's RIG_SOURCE, or UFFD. With -audit behind it: audited; with
+ * -old: uffd_act_old() has been called before the first test.
+ */
 enum hostmm_source rig_source(void);
 bool rig_audit(void);
 

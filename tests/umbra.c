@@ -170,6 +170,13 @@ void umbra_said_err(const char *says)
 	check(strstr(said.err, says), "umbra %s: no \"%s\" in: %s", said.line, says, said.err);
 }
 
+void umbra_ended_soon(const struct said *s, int status, const char *says)
+{
+	umbra_ended(status);
+	umbra_said_err(says);
+	check(s->ms < slowly(1000), "umbra %s: took %u ms", s->line, s->ms);
+}
+
 void umbra_inject(const char *rules)
 {
 	char shim[PATH_MAX + 32];
@@ -377,4 +384,15 @@ bool is_json(const char *text)
 	}
 	skip_space(&text);
 	return !*text;
+}
+
+uint64_t json_field(const char *text, const char *name)
+{
+	char key[64];
+	const char *at;
+
+	snprintf(key, sizeof(key), "\"%s\":", name);
+	at = strstr(text, key);
+	check(at, "no %s in %s", key, text);
+	return strtoull(at + strlen(key), NULL, 10);
 }

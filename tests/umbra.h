@@ -10,6 +10,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* What one run said. */
 struct said {
@@ -34,6 +35,8 @@ unsigned slowly(unsigned ms);
 
 /* Fail unless the last run ended with @status; show all of what it said. */
 void umbra_ended(int status);
+/* The same, and in less than a second, with @says on stderr. @s: what umbra() returned. */
+void umbra_ended_soon(const struct said *s, int status, const char *says);
 /* Fail unless each word of @says, NULL at the end, stands in what the last run said on stdout or stderr. */
 void umbra_said_out(const char *says);
 void umbra_said_err(const char *says);
@@ -57,6 +60,8 @@ const char *scratch_dtb(const char *config);
 /* Read a whole file; the caller frees it. */
 void *file_read(const char *path, size_t *len);
 
+/* The number behind "@name": in @text; fails without. */
+uint64_t json_field(const char *text, const char *name);
 /* Is @text one JSON value and nothing more? */
 bool is_json(const char *text);
 
