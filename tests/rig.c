@@ -224,6 +224,16 @@ bool rig_audit(void)
 	return want && strstr(want, "-audit");
 }
 
+bool rig_loads_store(void)
+{
+	struct uffd u;
+
+	if (rig_source() != HOSTMM_SOURCE_UFFD || uffd_open(&u, 0))
+		return false;
+	uffd_close(&u);
+	return !u.has_continue_wp;
+}
+
 /* Also for tests that open userfaultfds by themselves. */
 __attribute__((constructor)) static void choose_kernel(void)
 {

@@ -61,6 +61,11 @@ struct rig_opts {
  */
 enum hostmm_source rig_source(void);
 bool rig_audit(void);
+/*
+ * Does showing a page for loads pass through the gap (Linux before 6.4, source uffd)? Then a load of a host thread from a page that
+ * others share counts as a store.
+ */
+bool rig_loads_store(void);
 
 #define RIG_GFN 0x100UL /* where slot 1 begins */
 

@@ -212,22 +212,29 @@ static int fill(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writ
  */
 static int fill_read_only(struct view *view, uint64_t page, uint64_t n, fn_t fn)
 {
-	int rc;
+	int rc = view_mprotect(view, page, n, PROT_READ) ? -errno : 0, opened;
+	bool all = rc == -ENOMEM && view_close_stores(view);
 
-	if (view_mprotect(view, page, n, PROT_READ))
-		return -errno;
+	if (rc && !all)
+		return rc;
 	rc = fill(view, page, n, fn, true);
 	if (!rc)
 		rc = uffd_writeprotect(view->uffd, view_addr(view, page), n << PAGE_SHIFT, true);
-	if (!rc)
-		rc = view_open(view, page, n);
-	if (!rc)
-		return 0;
+	/* What may be without protection must not be there when others are let in again. */
+	if (rc && all)
+		view_discard(view, page, n);
+	if (!rc || all) {
+		opened = all ? view_open_stores(view) : view_open(view, page, n);
+		if (!opened)
+			return rc;
+		rc = rc ?: opened;
+	}
 	/* Closed to stores: as a repoint that failed, until it is mended. */
-	for (uint64_t i = page; i < page + n; i++)
+	for (uint64_t i = all ? 0 : page, end = all ? view->npages : page + n; i < end; i++) {
 		if (!view->away[i])
 			view_count_foreign(view, 1);
-	view_break(view, page, n);
+		view_break(view, i, 1);
+	}
 	return rc;
 }
 

@@ -125,6 +125,15 @@ uint64_t view_new_run(const struct view *view, uint64_t page, uint64_t n, fn_t f
 /* view_open - give the VMAs of [page, page + n) the rights that view_protect() has left them. repoint held. 0 or -errno. */
 int view_open(struct view *view, uint64_t page, uint64_t n);
 
+/*
+ * view_close_stores - let nobody store to any page of the view, where to close a few would cost VMAs that the process does not have: this
+ * splits none. Broken pages stay as they are. repoint held. False, and nothing is closed: the system refuses, or who is refused a store
+ * does not make it again.
+ * view_open_stores - undo that. 0 or -errno.
+ */
+bool view_close_stores(struct view *view);
+int view_open_stores(struct view *view);
+
 /* The same calls for a view without userfaultfd. */
 int rights_map(struct view *view, uint64_t page, uint64_t n, fn_t fn, bool writable);
 int rights_make_writable(struct view *view, uint64_t page, uint64_t n);

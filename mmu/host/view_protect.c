@@ -28,6 +28,42 @@ int view_open(struct view *view, uint64_t page, uint64_t n)
 	return rc;
 }
 
+/* The run of pages from *@page on whose VMAs can be relied on. 0: there is none before @end. */
+static uint64_t next_sound(const struct view *view, uint64_t *page, uint64_t end)
+{
+	uint64_t n = 0;
+
+	if (!view->broken)
+		return end - *page;
+	while (*page < end && view->away[*page] == AWAY_BROKEN)
+		++*page;
+	while (*page + n < end && view->away[*page + n] != AWAY_BROKEN)
+		n++;
+	return n;
+}
+
+bool view_close_stores(struct view *view)
+{
+	lock_assert_held(&view->repoint);
+	if (!view->uffd->is_retried || view->access)
+		return false;
+	for (uint64_t page = 0, n; (n = next_sound(view, &page, view->npages)); page += n)
+		if (view_mprotect(view, page, n, PROT_READ)) {
+			(void)view_open_stores(view);
+			return false;
+		}
+	return true;
+}
+
+int view_open_stores(struct view *view)
+{
+	int rc = 0;
+
+	for (uint64_t page = 0, n; (n = next_sound(view, &page, view->npages)); page += n)
+		rc = rc ?: view_open(view, page, n);
+	return rc;
+}
+
 static int need_access(struct view *view)
 {
 	if (view->access)

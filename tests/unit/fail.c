@@ -110,10 +110,8 @@ static void up(void)
 /* CONTINUE cannot protect. */
 static void up_before_6_4(void)
 {
-	fail(IOCTL, UFFDIO_CONTINUE, EINVAL, 1, 100); /* of the probe */
-	rig_up(&r, &(struct rig_opts){ .pages = 32, .around = 8 });
-	check(rule.seen > 0);
-	rule.call = NONE;
+	uffd_act_old(true);
+	up();
 }
 
 static void down(void)
@@ -205,7 +203,7 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 3);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
-	fail(MPROTECT, 0, ENOMEM, 1, 3);
+	fail(MPROTECT, 0, ENOMEM, 1, 100);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check(rule.seen > 0);
 	rule.call = NONE;

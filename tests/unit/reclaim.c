@@ -155,17 +155,19 @@ UTEST(reclaim, pages_go_and_come_back, .init = up, .fini = down)
 
 UTEST(reclaim, only_dirty_pages_are_written, .init = up, .fini = down)
 {
+	uint64_t by_load = rig_loads_store();
+
 	put(1, 11);
 	put(2, 22);
 	check_eq(reclaim(0, PAGES, 0), 2);
 	check_eq(get(1), 11);
 	check_eq(rig_load(rig_word(r.host, 2, 0)), 22);
 	check_eq(reclaim(0, PAGES, 0), 2);
-	check_eq(stats().written, 2);
+	check_eq(stats().written, 2 + by_load);
 	put(1, 12);
 	check_eq(get(2), 22);
 	check_eq(reclaim(0, PAGES, 0), 2);
-	check_eq(stats().written, 3);
+	check_eq(stats().written, 3 + by_load);
 	check_eq(get(1), 12);
 	check_eq(get(2), 22);
 	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, PAGES)), 0);
