@@ -15,6 +15,7 @@
 #include "mmu/base/addr.h"
 #include "mmu/host/uffd.h"
 #include "mmu/host/uffd_compat.h"
+#include "tests/bench/bench.h"
 
 #define MOST 8u
 
@@ -28,16 +29,29 @@ struct bare_loop {
 	pthread_t thread[MOST];
 };
 
+/* *@fd: its file. */
+static void *map_file(uint64_t bytes, int *fd)
+{
+	void *p;
+
+	*fd = memfd_create("umbra-bench-plain", MFD_CLOEXEC);
+	if (*fd < 0)
+		return MAP_FAILED;
+	p = ftruncate(*fd, (off_t)bytes)
+		    ? MAP_FAILED
+		    : mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, *fd, 0);
+	if (p == MAP_FAILED)
+		close(*fd);
+	return p;
+}
+
 void *bare_plain(uint64_t bytes)
 {
-	int fd = memfd_create("umbra-bench-plain", MFD_CLOEXEC);
-	void *p = MAP_FAILED;
+	int fd;
+	void *p = map_file(bytes, &fd);
 
-	if (fd < 0)
-		return MAP_FAILED;
-	if (!ftruncate(fd, (off_t)bytes))
-		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
-	close(fd);
+	if (p != MAP_FAILED)
+		close(fd);
 	return p;
 }
 
@@ -130,4 +144,43 @@ void bare_loop_stop(struct bare_loop *l)
 	if (l->fd >= 0)
 		close(l->fd);
 	free(l);
+}
+
+static int map_and_load(const struct uffd *u, int fd, char *base, uint64_t bytes, uint64_t block)
+{
+	for (uint64_t at = 0; at < bytes; at += block) {
+		uint64_t len = min_u64(block, bytes - at);
+		struct uffdio_continue map = {
+			.range = { .start = (uint64_t)(uintptr_t)base + at, .len = len },
+		};
+
+		if (fallocate(fd, 0, (off_t)at, (off_t)len) || ioctl(u->fd, UFFDIO_CONTINUE, &map))
+			return -errno;
+		for (uint64_t page = 0; page < len; page += PAGE_SIZE)
+			(void)*(volatile char *)(base + at + page);
+	}
+	return 0;
+}
+
+int bare_ahead(uint64_t bytes, unsigned around, uint64_t *ns)
+{
+	uint64_t begin;
+	struct uffd u;
+	int fd, rc;
+	char *base = map_file(bytes, &fd);
+
+	if (base == MAP_FAILED)
+		return -errno;
+	rc = uffd_open(&u, 0);
+	if (!rc) {
+		rc = uffd_register(&u, base, bytes);
+		begin = bench_now_ns();
+		if (!rc)
+			rc = map_and_load(&u, fd, base, bytes, (uint64_t)around << PAGE_SHIFT);
+		*ns = bench_now_ns() - begin;
+		uffd_close(&u);
+	}
+	munmap(base, bytes);
+	close(fd);
+	return rc;
 }
