@@ -19,8 +19,9 @@ struct mmu_notifier_subscriptions;
 enum mmu_notifier_event {
 	MMU_NOTIFY_UNMAP, /* munmap, mremap: the addresses go away */
 	MMU_NOTIFY_CLEAR, /* entries cleared or repointed: discard, migration, CoW, merge */
-	MMU_NOTIFY_PROTECTION_VMA,  /* rights of a range change */
-	MMU_NOTIFY_PROTECTION_PAGE, /* rights of single pages change: consult the entries at end */
+	MMU_NOTIFY_PROTECTION_VMA, /* rights of a range change */
+	/* Pages lose the right to be stored to and nothing else: their frames stay. A subscriber may go on with loads. */
+	MMU_NOTIFY_PROTECTION_PAGE,
 	MMU_NOTIFY_SOFT_DIRTY,
 	MMU_NOTIFY_RELEASE,   /* the mm dies */
 	MMU_NOTIFY_MIGRATE,   /* owner may be skipped */

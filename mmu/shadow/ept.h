@@ -148,11 +148,12 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end);
  * ept_wrprotect - take rights from all leaves in [gfn, end) that have them; the span has those. mmu_lock either way.
  *	EPT_WP_HOST	the primary lets nobody write: W, MW and HW go, in all roots
  *	EPT_WP_LOG	W goes, in the current root; whoever stores next asks, and gets it by the fast path
- *	EPT_WP_SPLIT	beside either: a large leaf that has the rights is split first down to 4K, as far as the range has it.
- *			Without memory, and without this: the whole leaf is protected
+ *	EPT_WP_SPLIT	beside either: a large leaf that has the rights is split first down to 4K, as far as the range has it
+ *	EPT_WP_PART	the same of a leaf of which the range has a part only, so that its other pages keep them
+ *			Without memory, and without these: the whole leaf is protected
  * Kernel: tdp_mmu_wrprot_gfn_range().
  */
-enum { EPT_WP_HOST = 1, EPT_WP_LOG = 2, EPT_WP_SPLIT = 4 };
+enum { EPT_WP_HOST = 1, EPT_WP_LOG = 2, EPT_WP_SPLIT = 4, EPT_WP_PART = 8 };
 struct ept_span ept_wrprotect(struct ept *ept, gfn_t gfn, gfn_t end, int what);
 
 /*

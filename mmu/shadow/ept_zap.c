@@ -50,6 +50,13 @@ struct ept_span ept_zap(struct ept *ept, gfn_t gfn, gfn_t end)
 	return span;
 }
 
+/* Of the leaf on which the walk stands only some pages lose rights, or all do one by one. */
+static bool splits(const struct ept_iter *it, gfn_t gfn, gfn_t end, int what)
+{
+	return it->level > SPTE_LEVEL_4K &&
+	       ((what & EPT_WP_SPLIT) || ((what & EPT_WP_PART) && is_part(it, gfn, end)));
+}
+
 static void wrprotect_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, gfn_t end,
 			   int what, struct ept_span *span)
 {
@@ -61,7 +68,7 @@ static void wrprotect_root(struct ept_tally *tally, struct ept_page *root, gfn_t
 		while (iter_down(&it))
 			;
 		if (iter_on_leaf(&it) && (it.spte & rights)) {
-			if ((what & EPT_WP_SPLIT) && it.level > SPTE_LEVEL_4K &&
+			if (splits(&it, gfn, end, what) &&
 			    split_entry(tally, iter_entry(&it), it.gfn, it.spte, it.level) !=
 				    -ENOMEM)
 				continue;

@@ -30,10 +30,22 @@ static void widen(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gf
 	sync_store(&sh->invalidate_end, max_u64(end, sync_load(&sh->invalidate_end)));
 }
 
+/*
+ * What a bracket does to the leaves of its pages. They may stay, for loads, where the frames do (PROTECTION_PAGE) or where
+ * change_pte() says which do not.
+ */
+static zap_fn zap_for(const struct shadow *sh, enum mmu_notifier_event event)
+{
+	if (event == MMU_NOTIFY_PROTECTION_PAGE ||
+	    mutant(1241)) /* 1241: who only loads does no harm */
+		return wrprotect_range_yield;
+	if (event == MMU_NOTIFY_CHANGE && !sh->no_change_pte)
+		return wrprotect_range_yield;
+	return zap_range_yield;
+}
+
 /* @fn for the part of each slot that lies in the range. False: no slot does. */
-static bool for_each_slot(struct shadow *sh, const struct mmu_notifier_range *range,
-			  void (*fn)(struct zap_batch *z, const struct memslot *slot, gfn_t gfn,
-				     gfn_t end),
+static bool for_each_slot(struct shadow *sh, const struct mmu_notifier_range *range, zap_fn fn,
 			  struct zap_batch *z)
 {
 	const struct memslots *all = slots_get(&sh->slots);
@@ -82,16 +94,9 @@ static int shadow_range_start(struct mmu_notifier *mn, const struct mmu_notifier
 		sync_store(&sh->invalidate_end, 0);
 	}
 	for_each_slot(sh, range, widen, &z);
-	/*
-	 * From here on nobody installs in the range, so a long walk may let others in. For CHANGE who reads may go on until
-	 * change_pte() says which pages get another frame; nobody writes.
-	 */
+	/* From here on nobody installs in the range, so a long walk may let others in. */
 	sync_fetch_add(&sh->invalidate_in_progress, 1);
-	for_each_slot(sh, range,
-		      range->event == MMU_NOTIFY_CHANGE && !sh->no_change_pte
-			      ? wrprotect_range_yield
-			      : zap_range_yield,
-		      &z);
+	for_each_slot(sh, range, zap_for(sh, range->event), &z);
 	zap_end(&z);
 	count(&sh->invalidations, 1);
 	trace_instant(kvm_unmap_hva_range, range->start, range->end, range->event);

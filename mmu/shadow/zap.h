@@ -39,6 +39,7 @@ void zap_end(struct zap_batch *z);
  * wrprotect_range_yield - in the same way: nobody stores to [gfn, end) when zap_end() returns, nor before the next install.
  * Loads go on where the backend can.
  */
+typedef void (*zap_fn)(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 void zap_range(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 void zap_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);
 void wrprotect_range_yield(struct zap_batch *z, const struct memslot *slot, gfn_t gfn, gfn_t end);

@@ -144,15 +144,30 @@ static uint64_t old(uint64_t state)
 	return ad ? state & ~SPTE_ACCESSED : (state & ~(SPTE_READ | SPTE_WRITE)) | SPTE_SAVED;
 }
 
+/* Leaves that lie inside stay as they are. */
+static void split_parts(uint64_t a, uint64_t b, bool (*wanted)(uint64_t))
+{
+	for (uint64_t i = a; i < b; i++)
+		if (model[i].level == 2 && wanted(model[i].state) &&
+		    (first_of(i) < a || last_of(i) >= b))
+			model_split(i);
+}
+
 static void zap(uint64_t a, uint64_t b)
 {
 	struct ept_span span = ept_zap(&ept, BASE + a, BASE + b);
 
-	/* A leaf that lies inside goes as it is; the model need not know the size of what is gone. */
-	for (uint64_t i = a; i < b; i++)
-		if (model[i].level == 2 && ((i & ~(PAGES_2M - 1)) < a || (i | (PAGES_2M - 1)) >= b))
-			model_split(i);
+	/* The model need not know the size of what is gone. */
+	split_parts(a, b, any);
 	sweep(span, a, b, any, nothing, false);
+}
+
+static void wrprotect(uint64_t a, uint64_t b)
+{
+	struct ept_span span = ept_wrprotect(&ept, BASE + a, BASE + b, EPT_WP_HOST | EPT_WP_PART);
+
+	split_parts(a, b, has_rights);
+	sweep(span, a, b, has_rights, without_rights, false);
 }
 
 static bool is_free(uint64_t first, uint64_t n)
@@ -273,7 +288,7 @@ static void one(void)
 	uint64_t near = a + 1 + random_below(PAGES - a > 8 ? 8 : PAGES - a);
 	fn_t fn = random_below(4) ? BASE + a : random_below(1UL << 20);
 
-	switch (random_below(20)) {
+	switch (random_below(21)) {
 	case 0:
 		return zap(a, b);
 	case 1:
@@ -305,6 +320,8 @@ static void one(void)
 		return collapse(a);
 	case 16:
 		return repoint(a, fn);
+	case 17:
+		return wrprotect(a, random_below(2) ? b : near);
 	default:
 		return walk(a, random_below(2));
 	}

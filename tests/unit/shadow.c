@@ -30,13 +30,17 @@ UTEST(shadow, says_what_a_fault_came_to)
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 0, true), SHADOW_FIXED);
 	shadow_get_stats(r.shadow, &s);
 	check(s.leaves == 8 && s.fixed == 2 && s.spurious == 2 && s.faults == 6);
+	/* Who only loads is not disturbed. */
 	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 0), rig_hva(&r, 8)), 0);
 	shadow_get_stats(r.shadow, &s);
-	check(s.leaves == 0 && s.zapped == 8 && s.flushes == 1 && s.invalidations == 1);
-	check_eq(shadow_fault(r.shadow, RIG_GFN + 1, false), SHADOW_FIXED);
+	check(s.leaves == 8 && s.zapped == 0 && s.flushes == 1 && s.invalidations == 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 1, false), SHADOW_SPURIOUS);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 1, true), SHADOW_FIXED);
 	shadow_get_stats(r.shadow, &s);
 	check_eq(s.upgrades, 1);
+	check_eq(hostmm_zap(r.mm, rig_hva(&r, 0), rig_hva(&r, 8)), 0);
+	shadow_get_stats(r.shadow, &s);
+	check(s.leaves == 0 && s.zapped == 8 && s.flushes == 2 && s.invalidations == 2);
 	rig_check(&r);
 	down();
 }

@@ -44,9 +44,9 @@ static void a23_setup(void *ctx)
 {
 	(void)ctx;
 	world_setup(1,
-		    race_variant_is("async") ? "xpmem-async"
-		    : race_variant_is("kvm") ? "kvm"
-					     : "xpmem",
+		    race_variant_is("async")				      ? "xpmem-async"
+		    : race_variant_is("kvm") || race_variant_is("entry-kept") ? "kvm"
+									      : "xpmem",
 		    NULL);
 	if (race_variant_is("untold"))
 		linter_off();
@@ -107,10 +107,13 @@ const struct race_scenario a23_async_fork = {
 	.variant = {
 		{ "safe", RACE_PASS, 0,
 		  "The device lets go inside invalidate_range_start, sleeping if it must (xpmem)." },
-		{ "kvm", RACE_PASS, 0, "A KVM guest: start zaps and flushes; faults retry." },
+		{ "kvm", RACE_PASS, 0,
+		  "A KVM guest: start takes W from the table, and flushes; loads go on, stores fault and retry." },
 		{ "async", RACE_VIOLATION, 0,
 		  "invalidate_range_start notes the range and returns; the device lets go later (xpmem-async)." },
 		{ "untold", RACE_VIOLATION, 123, "Fork tells nobody (xpmem)." },
+		{ "entry-kept", RACE_VIOLATION, 1232,
+		  "A KVM guest whose table loses W, and whose TLB is not flushed: a store goes by the entry that is there." },
 	},
 	.program = {
 		.setup = a23_setup,
@@ -125,7 +128,11 @@ const struct race_scenario a23_async_fork = {
 static void a24_setup(void *ctx)
 {
 	(void)ctx;
-	world_setup(1, race_variant_is("async") ? "xpmem-async" : "xpmem", NULL);
+	world_setup(1,
+		    race_variant_is("async")					? "xpmem-async"
+		    : race_variant_is("kvm") || race_variant_is("readers-stay") ? "kvm"
+										: "xpmem",
+		    NULL);
 	if (race_variant_is("untold"))
 		linter_off();
 	host_store("parent", 0, 1);
@@ -174,11 +181,15 @@ const struct race_scenario a24_stale_but_alive = {
 		  "from being reused, not from being out of date.",
 	.variant = {
 		{ "safe", RACE_PASS, 0, "The device lets go, and drops its reference, inside start." },
+		{ "kvm", RACE_PASS, 0,
+		  "A KVM guest: fork has left it its entry, for loads; the start of copy-on-write takes it away." },
 		{ "async", RACE_VIOLATION, 0,
 		  "The device keeps reference and mapping for a while after start has returned." },
 		{ "untold", RACE_VIOLATION, 124,
 		  "Copy-on-write tells nobody: the old page stays in use by the child, so who still reads "
 		  "it does no harm." },
+		{ "readers-stay", RACE_VIOLATION, 1241,
+		  "A KVM guest that takes every bracket for one that only takes W, as fork's does." },
 	},
 	.program = {
 		.setup = a24_setup,

@@ -220,7 +220,7 @@ static void a7_protect(void *ctx)
 {
 	(void)ctx;
 	rwlock_write_acquire(&w.mmu_lock);
-	ept_wrprotect(&w.ept, PAGE, PAGE + 1, EPT_WP_HOST | EPT_WP_SPLIT);
+	ept_wrprotect(&w.ept, PAGE, PAGE + 1, EPT_WP_HOST | EPT_WP_PART);
 	rwlock_write_release(&w.mmu_lock);
 	explore_say("page 5 is read-only now");
 	store(ctx);
