@@ -325,7 +325,8 @@ void region_unlink(struct region *r)
 		struct chunk_lock *chunk;
 
 		end = chunk_end(page, region_pages(r));
-		if (hpte_forget(r, page))
+		/* Of what nobody has touched there is nothing to look at: a large region is mostly that. */
+		if (hpte_forget(r, page) || !hpte_chunk(r, page)->used)
 			continue;
 		chunk = region_chunk(r, page);
 		lock_acquire(&chunk->lock);

@@ -8,10 +8,10 @@
 
 #include "mmu/shadow/slot.h"
 
-/* What the table allows of a page. */
+/* What the table allows of a page without being asked again. */
 struct backend_page {
-	fn_t fn; /* FN_NONE: nothing */
-	bool writable;
+	fn_t fn;       /* FN_NONE: nothing */
+	bool writable; /* it has W, and where there are D bits D: the store is known */
 };
 
 /* @page counts from the start of the slot; runs never leave it. */

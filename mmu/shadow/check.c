@@ -55,18 +55,22 @@ static void check_leaf(void *arg, gfn_t gfn, uint64_t spte, int level)
 		check_page(arg, gfn + i, spte_fn(spte) + i, spte);
 }
 
-/* What the leaf allows of the block. One that is access-tracked allows nothing. */
+/*
+ * What the leaf allows of the block. One that is access-tracked allows nothing. Stores only where they are in the log: one that
+ * goes by a TLB sets no D, so the leaf has it already.
+ */
 static void allow_leaf(void *arg, gfn_t gfn, uint64_t spte, int level)
 {
 	struct check *check = arg;
 	gfn_t end = min_u64(gfn + spte_level_pages(level), check->end);
+	bool writable = spte_is_writable(spte) && spte_is_dirty(spte);
 
 	if (!(spte & SPTE_READ))
 		return;
 	for (gfn_t at = max_u64(gfn, check->start); at < end; at++)
 		check->allowed[at - check->start] =
 			(struct backend_page){ .fn = spte_fn(spte) + (at - gfn),
-					       .writable = spte_is_writable(spte) };
+					       .writable = writable };
 }
 
 struct backend_report {

@@ -173,8 +173,8 @@ int shadow_age_sample(struct shadow *shadow, gfn_t gfn, uint64_t npages, uint64_
 /*
  * shadow_check - is everything that an access may reach what the primary has? Each leaf of each root has a slot, the
  * frames of its hptes, and no right that one of these lacks; no entry is malformed or left frozen; leaves and
- * tables are as many as are counted; and the backend reaches no more than the leaves allow (a window is looked at in
- * /proc/self/pagemap as far as window_can_check() says). Calls @report for each thing that is wrong, returns their number. It reads
+ * tables are as many as are counted; and the backend reaches no more than the leaves allow, and stores nowhere where W or D is
+ * missing (a window is looked at in /proc/self/pagemap as far as window_can_check() says). Calls @report for each thing that is wrong, returns their number. It reads
  * the whole table: for tests, and on demand. No change, no fault and no access under way.
  */
 uint64_t shadow_check(struct shadow *shadow,

@@ -234,30 +234,52 @@ UTEST(check, leaf_of_an_invalid_root)
 	rig_down(&r);
 }
 
-/* The primary allows the store, the table does not any more, and the flush was forgotten. */
-UTEST(check, tlb_entry_that_is_stale)
+/* Of page 3, which has been stored to: takes W or D away, and forgets the flush. */
+static uint64_t take_w(struct shadow *sh, gfn_t gfn)
 {
+	return ept_wrprotect(&sh->ept, gfn, gfn + 1, EPT_WP_LOG).count;
+}
+
+static uint64_t take_d(struct shadow *sh, gfn_t gfn)
+{
+	return ept_clear_dirty(&sh->ept, gfn, gfn + 1, NULL, NULL).count;
+}
+
+/* The primary allows the store, the TLB, too: without W it comes where nobody may store, without D nobody knows of it. */
+static void forget_flush(const char *profile, uint64_t (*take)(struct shadow *sh, gfn_t gfn))
+{
+	gfn_t gfn;
 	struct device *dev;
 	struct shadow *sh;
 	uint64_t value = 1;
 
 	rig_up(&r, &(struct rig_opts){ .pages = 16, .no_slot = true });
-	check_eq(device_create(&dev, device_profile("kvm"), r.mm, r.hva, 16), 0);
+	check_eq(device_create(&dev, device_profile(profile), r.mm, r.hva, 16), 0);
 	sh = device_get_shadow(dev);
+	gfn = rig_hva(&r, 3) >> PAGE_SHIFT;
 	check_eq(device_write(dev, rig_hva(&r, 3), &value, sizeof(value)), 0);
 	check_eq(shadow_check(sh, NULL, NULL), 0);
 	rwlock_write_acquire(&sh->mmu_lock);
-	check_eq(ept_wrprotect(&sh->ept, rig_hva(&r, 3) >> PAGE_SHIFT,
-			       (rig_hva(&r, 3) >> PAGE_SHIFT) + 1, EPT_WP_LOG)
-			 .count,
-		 1);
+	check_eq(take(sh, gfn), 1);
 	rwlock_write_release(&sh->mmu_lock);
 	memset(&said, 0, sizeof(said));
 	check_eq(shadow_check(sh, listen, NULL), 1);
-	check_eq(said.gfn, rig_hva(&r, 3) >> PAGE_SHIFT);
+	check_eq(said.gfn, gfn);
 	check(strstr(said.what, "TLB entry"), "found: %s", said.what);
 	device_destroy(dev);
 	rig_down(&r);
+}
+
+UTEST(check, tlb_entry_without_w)
+{
+	forget_flush("kvm", take_w);
+	forget_flush("kvm-no-ad", take_w);
+}
+
+UTEST(check, tlb_entry_without_d)
+{
+	forget_flush("kvm", take_d);
+	forget_flush("vmwgfx", take_d);
 }
 
 UTEST(check, says_what_it_can_see)

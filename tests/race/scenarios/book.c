@@ -1,29 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* An owner's book of stores, on a device whose hardware sets D and asks nobody. */
-#include "mmu/shadow/dirty_range.h"
 #include "tests/race/scenario.h"
-#include "tests/race/world.h"
+#include "tests/race/scenarios/owner.h"
 
-#define SLOT 0u
-
-static struct lock external;
-static bool booked;   /* external lock: mkwrite() was told of page 0 */
 static uint64_t copy; /* the owner's, of page 0 */
-
-static struct shadow *shadow(void)
-{
-	return device_get_shadow(world.device[0]);
-}
-
-static int mkwrite(void *ctx, gfn_t gfn)
-{
-	(void)ctx;
-	(void)gfn;
-	lock_assert_held(&external);
-	booked = true;
-	explore_say("mkwrite(page 0): it is in the book");
-	return 0;
-}
 
 /* Protect the page, and copy it if the book has it. */
 static void round_of_owner(void)
@@ -31,29 +11,23 @@ static void round_of_owner(void)
 	int64_t rc;
 
 	lock_acquire(&external);
-	rc = shadow_wrprotect_range(shadow(), world_page(0) >> PAGE_SHIFT, 1);
+	rc = shadow_wrprotect_range(shadow(), gfn_of(0), 1);
 	if (rc < 0)
 		explore_fail("shadow_wrprotect_range() returns %lld", (long long)rc);
 	explore_say("the owner has protected page 0, and takes the book: %s",
-		    booked ? "page 0" : "empty");
-	if (booked)
+		    book ? "page 0" : "empty");
+	if (book)
 		copy = host_load("the owner", 0);
-	booked = false;
+	book = 0;
 	lock_release(&external);
 }
 
 static void a12_setup(void *ctx)
 {
-	struct shadow_owner owner = { .lock = &external, .mkwrite = mkwrite };
-
 	(void)ctx;
-	lock_init(&external);
-	booked = false;
 	copy = 0;
-	world_setup(1, race_variant_is("kvm") ? "kvm" : "vmwgfx", NULL);
+	owner_begin(1, race_variant_is("kvm") ? "kvm" : "vmwgfx", true);
 	device_store(0, "the device", 0, 0);
-	if (shadow_own_slot(shadow(), SLOT, &owner))
-		explore_fail("shadow_own_slot() failed");
 	round_of_owner();
 }
 
@@ -82,10 +56,7 @@ static void a12_finish(void *ctx)
 	round_of_owner();
 	if (host_load("the CPU", 0) != copy)
 		explore_fail("page 0 was stored to, and was never in the book");
-	if (shadow_disown_slot(shadow(), SLOT))
-		explore_fail("shadow_disown_slot() failed");
-	world_finish();
-	lock_fini(&external);
+	owner_end();
 }
 
 const struct race_scenario a12_born = {
