@@ -19,7 +19,8 @@ struct notify_lint;
  * Callbacks of one subscription; all are optional. Each runs inside an RCU read section, with whatever the primary
  * holds around its bracket (its mmap_lock): it may take its own locks and sleep, must not wait for a grace period, must
  * not call the primary, must not register or unregister. Those marked "entry locked" run with the lock of a host
- * entry held: they may take short locks, must not wait for a page or a callback. Addresses are half-open ranges.
+ * entry held: they may take short locks, must not wait for a page or a callback. A device that is held in the middle of an
+ * instruction (device_hold()) may be waited for there, too: who holds it calls nothing that waits. Addresses are half-open ranges.
  */
 struct mmu_notifier_ops {
 	/*

@@ -112,14 +112,6 @@ static struct shadow *mn_shadow(struct mmu_notifier *mn)
 	return (struct shadow *)((char *)mn - offsetof(struct shadow, mn));
 }
 
-/* The gfns of @slot that lie in the host range, which it meets. */
-static void slot_gfns(const struct memslot *slot, hva_t start, hva_t end, gfn_t *gfn, gfn_t *last)
-{
-	*gfn = slot->gfn + ((max_u64(slot->hva, start) - slot->hva) >> PAGE_SHIFT);
-	*last = slot->gfn +
-		(page_align_up(min_u64(memslot_hva_end(slot), end) - slot->hva) >> PAGE_SHIFT);
-}
-
 static bool age_hvas(struct shadow *sh, hva_t start, hva_t end, bool flush)
 {
 	const struct memslots *all = slots_get(&sh->slots);
@@ -129,7 +121,7 @@ static bool age_hvas(struct shadow *sh, hva_t start, hva_t end, bool flush)
 
 	memslots_for_each_hva(slot, all, start, end)
 	{
-		slot_gfns(slot, start, end, &gfn, &last);
+		memslot_gfns(slot, start, end, &gfn, &last);
 		young += age_slot(sh, slot, gfn, last, flush);
 	}
 	return young;
@@ -155,7 +147,7 @@ bool shadow_test_young(struct mmu_notifier *mn, hva_t addr)
 
 	memslots_for_each_hva(slot, all, addr, addr + 1)
 	{
-		slot_gfns(slot, addr & PAGE_MASK, (addr & PAGE_MASK) + PAGE_SIZE, &gfn, &last);
+		memslot_gfns(slot, addr & PAGE_MASK, (addr & PAGE_MASK) + PAGE_SIZE, &gfn, &last);
 		young |= ept_test_young(&sh->ept, gfn, last);
 	}
 	return young;

@@ -9,10 +9,6 @@
 #include "mmu/shadow/dirty_priv.h"
 #include "mmu/shadow/shadow_priv.h"
 
-/* mmu_lock is given up after so many pages: faults wait for one part of a get, not for all of it. */
-#define BATCH_PAGES (1UL << 14)
-#define BATCH_WORDS (BATCH_PAGES / 64)
-
 /* Of two pages to protect, closer than this: one call of the backend takes less time than two. */
 #define PROTECT_GAP 16u
 
@@ -116,17 +112,11 @@ void dirty_flush_end(struct shadow *sh, const struct memslot *slot, struct ept_s
 /* Logging is by pages: a large leaf is split, so that what is not stored to stays clean. */
 int dirty_split(struct shadow *sh, gfn_t gfn, gfn_t end)
 {
-	while (gfn < end) {
-		int level, rc = 0;
+	int rc = 0;
 
-		while (spte_is_present(ept_peek(&sh->ept, gfn, &level)) && level > SPTE_LEVEL_4K) {
-			rc = ept_split(&sh->ept, gfn);
-			if (rc && rc != -EAGAIN)
-				return rc;
-		}
-		gfn = (gfn | (SPTE_PER_TABLE - 1)) + 1;
-	}
-	return 0;
+	for (; !rc && gfn < end; gfn = (gfn | (SPTE_PER_TABLE - 1)) + 1)
+		rc = shadow_split_leaf(sh, gfn);
+	return rc;
 }
 
 bool dirty_by_d_bit(struct shadow *sh)
@@ -299,8 +289,8 @@ static int get_locked(struct shadow *sh, const struct memslot *slot, uint64_t *b
 {
 	int rc = collect(sh, slot, bitmap);
 
-	for (uint64_t page = 0; !rc && page < slot->npages; page += BATCH_PAGES) {
-		uint64_t n = min_u64(BATCH_PAGES, slot->npages - page);
+	for (uint64_t page = 0; !rc && page < slot->npages; page += DIRTY_BATCH) {
+		uint64_t n = min_u64(DIRTY_BATCH, slot->npages - page);
 		bool exclusive = dirty_lock(sh, slot->gfn + page, slot->gfn + page + n);
 
 		if (sh->dirty.how & SHADOW_DIRTY_MANUAL)
@@ -329,7 +319,7 @@ static void clear_batch(struct shadow *sh, const struct memslot *slot, uint64_t 
 			const uint64_t *bitmap)
 {
 	_Atomic uint64_t *word = &slot->dirty->word[page / 64];
-	uint64_t words = shadow_dirty_words(n), mask[BATCH_WORDS];
+	uint64_t words = shadow_dirty_words(n), mask[(DIRTY_BATCH / 64)];
 
 	for (uint64_t i = 0; i < words; i++) {
 		mask[i] = bitmap[i];
@@ -348,8 +338,8 @@ static int clear_locked(struct shadow *sh, const struct memslot *slot, uint64_t 
 	if (first > slot->npages || npages > slot->npages - first ||
 	    (npages < slot->npages - first && npages % 64))
 		return -EINVAL;
-	for (uint64_t done = 0; done < npages; done += BATCH_PAGES) {
-		uint64_t page = first + done, n = min_u64(BATCH_PAGES, npages - done);
+	for (uint64_t done = 0; done < npages; done += DIRTY_BATCH) {
+		uint64_t page = first + done, n = min_u64(DIRTY_BATCH, npages - done);
 		bool exclusive = dirty_lock(sh, slot->gfn + page, slot->gfn + page + n);
 
 		clear_batch(sh, slot, page, n, bitmap + done / 64);

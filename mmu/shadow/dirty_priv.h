@@ -104,6 +104,9 @@ void shadow_dirty_leaf(void *ctx, gfn_t gfn, uint64_t npages);
 
 /* ---- For dirty*.c ---- */
 
+/* mmu_lock is given up after so many pages: faults wait for one part of a get, not for all of it. */
+#define DIRTY_BATCH (1UL << 14)
+
 /*
  * dirty_lock, dirty_unlock - mmu_lock, for entries of [gfn, end) about to lose rights or D. For reading where hardware walks
  * the table itself: what the entry says is then all there is, and it changes by cas. For writing, which is what is returned,

@@ -41,7 +41,7 @@ int shadow_own_slot(struct shadow *shadow, unsigned id, const struct shadow_owne
 int shadow_disown_slot(struct shadow *shadow, unsigned id);
 
 /*
- * shadow_wrprotect_range - gfns [first, first + npages), all of one slot: on return nobody stores to one without mkwrite(). What
+ * shadow_wrprotect_range - gfns [first, first + npages), all of one slot (none: 0, if @first has one): on return nobody stores to one without mkwrite(). What
  * was read-only already is not counted. Flushes from the first to the last page that was writable, no more; the
  * whole range if another call has a flush pending, since it may have left pages read-only that TLBs take for writable.
  * Returns how many were writable, or: -ENOENT: no slot; -EINVAL: beyond the slot; -EPERM: not owned, or a page of the range
@@ -51,8 +51,8 @@ int shadow_disown_slot(struct shadow *shadow, unsigned id);
 int64_t shadow_wrprotect_range(struct shadow *shadow, gfn_t first, uint64_t npages);
 
 /*
- * shadow_clean_record_range - take D from gfns [first, first + npages), and set bit (gfn - @bitmap_gfn) of @bitmap for each
- * that had it. *@start and *@end (*@start >= *@end: no bit is set yet) are widened to hold the first, and one after the
+ * shadow_clean_record_range - take D from gfns [first, first + npages), and set bit (gfn - @bitmap_gfn) of @bitmap, which has
+ * shadow_dirty_words(@first + @npages - @bitmap_gfn) words and is not cleared first, for each that had it. *@start and *@end (*@start >= *@end: no bit is set yet) are widened to hold the first, and one after the
  * last, bit set here. Flush as above, over before this returns: use the bitmap only then (A13).
  *
  *	(a) every store that is over when this begins is in the bitmap, if it was not in an earlier one;

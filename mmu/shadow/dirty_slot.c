@@ -8,7 +8,6 @@
 #include "mmu/shadow/shadow_priv.h"
 
 /* mmu_lock is given up after so many pages. */
-#define BATCH_PAGES (1UL << 14)
 
 bool dirty_is_followed(struct shadow *sh, const struct memslot *slot)
 {
@@ -101,8 +100,8 @@ static void log_free(struct shadow *sh, const struct memslot *slot)
 /* A fault that finds @new marks; one that found @old is over. So what may still be stored to unseen is in the table. */
 static void protect_all(struct shadow *sh, const struct memslot *slot)
 {
-	for (gfn_t gfn = slot->gfn; gfn < memslot_end(slot); gfn += BATCH_PAGES) {
-		gfn_t end = min_u64(gfn + BATCH_PAGES, memslot_end(slot));
+	for (gfn_t gfn = slot->gfn; gfn < memslot_end(slot); gfn += DIRTY_BATCH) {
+		gfn_t end = min_u64(gfn + DIRTY_BATCH, memslot_end(slot));
 		bool exclusive = dirty_lock(sh, gfn, end);
 
 		dirty_protect(sh, slot, gfn, end);

@@ -105,11 +105,10 @@ uint64_t ept_peek(struct ept *ept, gfn_t gfn, int *level)
 	return iter_on_leaf(&it) ? it.spte : SPTE_NONE;
 }
 
-int ept_hole_level(struct ept *ept, struct ept_page *root, gfn_t gfn)
+int ept_hole_level(struct ept_page *root, gfn_t gfn)
 {
 	struct ept_iter it;
 
-	(void)ept;
 	iter_start(&it, root, gfn, gfn + 1, SPTE_LEVEL_4K);
 	while (iter_down(&it))
 		;

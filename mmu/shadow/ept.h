@@ -48,6 +48,7 @@ struct ept {
 	struct lock roots_lock;		    /* a leaf */
 	_Atomic(struct ept_root *) invalid; /* [r] */
 	_Atomic uint64_t dead;	      /* [a] list of tables that left their tree, for ept_reap() */
+	_Atomic uint64_t splits;      /* [a] large leaves that have become tables, ever */
 	_Atomic uint64_t table_pages; /* [a] in trees, or dead and not reaped */
 	_Atomic uint64_t dead_pages;  /* [a] of these, dead; a hint */
 	_Atomic uint64_t leaves[SPTE_LEVELS + 1]; /* [a] present now, by level, in all trees */
@@ -84,13 +85,13 @@ uint64_t ept_peek(struct ept *ept, gfn_t gfn, int *level);
  * ept_hole_level - the largest level (1..3) at which nothing is mapped or linked over @gfn: what may be installed there.
  * 0: a leaf or FROZEN is there. RCU section or mmu_lock.
  */
-int ept_hole_level(struct ept *ept, struct ept_page *root, gfn_t gfn);
+int ept_hole_level(struct ept_page *root, gfn_t gfn);
 
 /*
  * ept_is_empty - is the entry of @level over @gfn a table without a leaf in or below it? It may get one at once: a hint, but to
  * who holds mmu_lock for writing. RCU section or mmu_lock.
  */
-bool ept_is_empty(struct ept *ept, struct ept_page *root, gfn_t gfn, int level);
+bool ept_is_empty(struct ept_page *root, gfn_t gfn, int level);
 
 /*
  * ept_populate - make tables down to @level exist for [gfn, end) of @root, but where a larger leaf or FROZEN is, so that

@@ -12,13 +12,11 @@
  *	  (A, D or a right set meanwhile:	small leaf
  *	   the cas fails, nothing is lost)
  */
-int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint64_t old,
-		int level)
+int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, uint64_t old, int level)
 {
 	struct ept_page *table = table_alloc(tally->ept);
 	uint64_t seen = old;
 
-	(void)gfn;
 	if (!table)
 		return -ENOMEM;
 	for (unsigned i = 0; i < SPTE_PER_TABLE && !mutant(162); i++)
@@ -36,6 +34,7 @@ int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uin
 		sync_store(&table->spte[i], spte_make_small(old, level, i));
 	tally->leaves[level]--;
 	tally->leaves[level - 1] += SPTE_PER_TABLE;
+	atomic_fetch_add_explicit(&tally->ept->splits, 1, memory_order_relaxed);
 	return 0;
 }
 
@@ -51,7 +50,7 @@ int ept_split(struct ept *ept, gfn_t gfn)
 	if (!iter_on_leaf(&it) || it.level == SPTE_LEVEL_4K)
 		return 0;
 	tally_start(&tally, ept);
-	rc = split_entry(&tally, iter_entry(&it), gfn, it.spte, it.level);
+	rc = split_entry(&tally, iter_entry(&it), it.spte, it.level);
 	tally_end(&tally);
 	return rc;
 }
@@ -163,11 +162,10 @@ static bool is_empty(struct ept_page *table, int level)
 	return true;
 }
 
-bool ept_is_empty(struct ept *ept, struct ept_page *root, gfn_t gfn, int level)
+bool ept_is_empty(struct ept_page *root, gfn_t gfn, int level)
 {
 	struct ept_iter it;
 
-	(void)ept;
 	iter_start(&it, root, gfn, gfn + 1, level);
 	while (iter_down(&it))
 		;

@@ -102,8 +102,7 @@ void root_is_dead(struct ept *ept, struct ept_page *root);
 void table_kill(struct ept_tally *tally, struct ept_page *table, gfn_t gfn, int level);
 
 /* Split the large leaf @old at @sptep. 0, -ENOMEM, -EAGAIN (it is not @old any more). */
-int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn, uint64_t old,
-		int level);
+int split_entry(struct ept_tally *tally, _Atomic uint64_t *sptep, uint64_t old, int level);
 
 static inline void span_add(struct ept_span *span, const struct ept_iter *it)
 {

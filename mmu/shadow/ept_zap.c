@@ -23,8 +23,8 @@ static void zap_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, 
 			;
 		/* Read once: what was nothing may be a table now, linked by ept_populate() under no lock. */
 		if (iter_on_leaf(&it)) {
-			if (is_part(&it, gfn, end) && split_entry(tally, iter_entry(&it), it.gfn,
-								  it.spte, it.level) != -ENOMEM)
+			if (is_part(&it, gfn, end) &&
+			    split_entry(tally, iter_entry(&it), it.spte, it.level) != -ENOMEM)
 				continue;
 			spte_write_excl(tally, iter_entry(&it), it.gfn, it.spte, SPTE_NONE,
 					it.level);
@@ -69,8 +69,7 @@ static void wrprotect_root(struct ept_tally *tally, struct ept_page *root, gfn_t
 			;
 		if (iter_on_leaf(&it) && (it.spte & rights)) {
 			if (splits(&it, gfn, end, what) &&
-			    split_entry(tally, iter_entry(&it), it.gfn, it.spte, it.level) !=
-				    -ENOMEM)
+			    split_entry(tally, iter_entry(&it), it.spte, it.level) != -ENOMEM)
 				continue;
 			/* A and D may change meanwhile, and rights by the fast path: look again. */
 			if (!spte_cas(tally, iter_entry(&it), it.gfn, it.spte, it.spte & ~rights,
@@ -165,7 +164,7 @@ static int find_small(struct ept_tally *tally, struct ept_page *root, gfn_t gfn,
 			;
 		if (!iter_on_leaf(it) || it->level == SPTE_LEVEL_4K)
 			return iter_on_leaf(it);
-		if (split_entry(tally, iter_entry(it), gfn, it->spte, it->level) == -ENOMEM)
+		if (split_entry(tally, iter_entry(it), it->spte, it->level) == -ENOMEM)
 			return -ENOMEM;
 	}
 }

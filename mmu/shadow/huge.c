@@ -11,13 +11,11 @@
 
 int shadow_split_leaf(struct shadow *sh, gfn_t gfn)
 {
-	int level = SPTE_LEVEL_4K, rc = 0;
+	int level = SPTE_LEVEL_4K, rc;
 
 	while (spte_is_present(ept_peek(&sh->ept, gfn, &level)) && level > SPTE_LEVEL_4K) {
 		rc = ept_split(&sh->ept, gfn);
-		if (!rc)
-			count(&sh->splits, 1);
-		else if (rc != -EAGAIN)
+		if (rc && rc != -EAGAIN)
 			return rc;
 	}
 	return 0;
@@ -29,7 +27,7 @@ static gfn_t next_gfn(struct shadow *sh, gfn_t gfn)
 	int level = SPTE_LEVEL_4K;
 
 	if (!spte_is_present(ept_peek(&sh->ept, gfn, &level)))
-		level = ept_hole_level(&sh->ept, ept_root(&sh->ept), gfn);
+		level = ept_hole_level(ept_root(&sh->ept), gfn);
 	/* In a table there may be a large leaf only behind its end. */
 	if (level < SPTE_LEVEL_2M)
 		level = SPTE_LEVEL_2M;
@@ -134,7 +132,7 @@ static gfn_t skip(struct shadow *sh, gfn_t gfn, int level)
 	int hole;
 
 	sync_rcu_read_lock();
-	hole = ept_hole_level(&sh->ept, ept_root(&sh->ept), gfn);
+	hole = ept_hole_level(ept_root(&sh->ept), gfn);
 	sync_rcu_read_unlock();
 	if (hole < level)
 		hole = level;

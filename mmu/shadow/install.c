@@ -25,8 +25,7 @@ static bool has_room(struct shadow *sh, const struct fault *f, int level)
 	/* One that is there already: for a store that it does not allow. */
 	if (spte_is_present(ept_peek(&sh->ept, f->gfn, &there)))
 		return there == level;
-	return ept_hole_level(&sh->ept, f->root, f->gfn) >= level ||
-	       ept_is_empty(&sh->ept, f->root, f->gfn, level);
+	return ept_hole_level(f->root, f->gfn) >= level || ept_is_empty(f->root, f->gfn, level);
 }
 
 /* Does the primary have the whole, in frames that make one leaf? For a store all of it must be writable. */
@@ -46,8 +45,7 @@ static bool is_huge(struct shadow *sh, struct fault *f, int level)
  */
 static void make_room(struct shadow *sh, const struct fault *f)
 {
-	if (ept_hole_level(&sh->ept, f->root, f->gfn) >= f->level ||
-	    !ept_is_empty(&sh->ept, f->root, f->gfn, f->level))
+	if (ept_hole_level(f->root, f->gfn) >= f->level || !ept_is_empty(f->root, f->gfn, f->level))
 		return;
 	rwlock_write_acquire(&sh->mmu_lock);
 	count(&sh->pruned, ept_prune(&sh->ept, f->block.start, f->block.end));

@@ -4,16 +4,6 @@
 #include "mmu/base/trace.h"
 #include "mmu/shadow/shadow_priv.h"
 
-/* The gfns of @slot, which meets the host range, that lie in it. */
-static void slot_gfns(const struct memslot *slot, const struct mmu_notifier_range *range,
-		      gfn_t *gfn, gfn_t *end)
-{
-	*gfn = slot->gfn + ((max_u64(slot->hva, range->start) - slot->hva) >> PAGE_SHIFT);
-	*end = slot->gfn +
-	       ((min_u64(memslot_hva_end(slot), range->end) - slot->hva + PAGE_SIZE - 1) >>
-		PAGE_SHIFT);
-}
-
 /* What a bracket passes over: nothing. */
 static bool is_skipped(const struct memslot *slot)
 {
@@ -58,7 +48,7 @@ static bool for_each_slot(struct shadow *sh, const struct mmu_notifier_range *ra
 
 		if (is_skipped(slot))
 			continue;
-		slot_gfns(slot, range, &gfn, &end);
+		memslot_gfns(slot, range->start, range->end, &gfn, &end);
 		met = true;
 		if (!fn)
 			break;

@@ -177,7 +177,7 @@ void shadow_get_stats(struct shadow *sh, struct shadow_stats *stats)
 		.flushes = sh->flushes,
 		.yields = sh->yields,
 		.zap_alls = sh->zap_alls,
-		.splits = sh->splits,
+		.splits = sh->ept.splits,
 		.collapses = sh->collapses,
 		.pruned = sh->pruned,
 		.aged = sh->aged,

@@ -41,11 +41,12 @@ struct shadow_stats {
 	uint64_t repointed;	 /* leaves that change_pte gave their new frame: refaults spared */
 	uint64_t invalidations, zapped,
 		flushes; /* brackets that met a slot; leaves zapped; calls that zap, protect or age in the backend */
-	uint64_t yields;	    /* times that a long zap let others have the lock */
-	uint64_t zap_alls;	    /* roots swapped */
-	uint64_t splits, collapses; /* of large leaves */
-	uint64_t pruned; /* empty tables that faults took out of the way of large leaves */
-	uint64_t aged;	 /* pages found used, that have to be used anew to be found again */
+	uint64_t yields;   /* times that a long zap let others have the lock */
+	uint64_t zap_alls; /* roots swapped */
+	uint64_t splits,
+		collapses; /* large leaves that became 512, by whatever; that came of 512 */
+	uint64_t pruned;   /* empty tables that faults took out of the way of large leaves */
+	uint64_t aged;	   /* pages found used, that have to be used anew to be found again */
 	uint64_t leaves, table_pages;		  /* now; leaves of all sizes */
 	uint64_t leaves_4k, leaves_2m, leaves_1g; /* now */
 };

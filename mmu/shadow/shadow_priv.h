@@ -59,9 +59,9 @@ struct shadow {
 	_Atomic uint64_t reap_batch; /* [a] REAP_BATCH; as well */
 
 	_Atomic uint64_t faults, fixed, spurious, retries, fast, pages, batches, upgrades,
-		repointed;					    /* [a] */
-	_Atomic uint64_t zap_alls, splits, collapses, pruned, aged; /* [a] */
-	_Atomic uint64_t invalidations, zapped, flushes, yields;    /* [a] */
+		repointed;					 /* [a] */
+	_Atomic uint64_t zap_alls, collapses, pruned, aged;	 /* [a] */
+	_Atomic uint64_t invalidations, zapped, flushes, yields; /* [a] */
 };
 
 static inline void count(_Atomic uint64_t *counter, uint64_t n)

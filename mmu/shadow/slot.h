@@ -57,6 +57,15 @@ static inline hva_t memslot_hva_end(const struct memslot *slot)
 	return slot->hva + (slot->npages << PAGE_SHIFT);
 }
 
+/* memslot_gfns - the gfns of @slot, which meets host addresses [start, end), that lie there, also in part. */
+static inline void memslot_gfns(const struct memslot *slot, hva_t start, hva_t end, gfn_t *gfn,
+				gfn_t *last)
+{
+	*gfn = slot->gfn + ((max_u64(slot->hva, start) - slot->hva) >> PAGE_SHIFT);
+	*last = slot->gfn +
+		(page_align_up(min_u64(memslot_hva_end(slot), end) - slot->hva) >> PAGE_SHIFT);
+}
+
 void slots_init(struct slots *slots);
 /* slots_fini - no slot is left (bug). */
 void slots_fini(struct slots *slots);

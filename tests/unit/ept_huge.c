@@ -81,7 +81,7 @@ UTEST(ept_huge, leaves_of_each_size)
 	int level;
 
 	up(&with_ad);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 3);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 3);
 	install(0, PAGES_1G, true, 3);
 	install(PAGES_1G, PAGES_2M, false, 2);
 	install(PAGES_1G + PAGES_2M, 7, false, 1);
@@ -89,9 +89,9 @@ UTEST(ept_huge, leaves_of_each_size)
 	check_eq(level, 3);
 	check_eq(ept_peek(&ept, PAGES_1G + 511, &level), spte_make_sized(PAGES_2M, false, 2, true));
 	check_eq(level, 2);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 0);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), PAGES_1G + PAGES_2M + 1), 1);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), PAGES_1G + 2 * PAGES_2M), 2);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 0);
+	check_eq(ept_hole_level(ept_root(&ept), PAGES_1G + PAGES_2M + 1), 1);
+	check_eq(ept_hole_level(ept_root(&ept), PAGES_1G + 2 * PAGES_2M), 2);
 	check(ept.leaves[1] == 1 && ept.leaves[2] == 1 && ept.leaves[3] == 1);
 	/* No table leads below a large leaf. */
 	check_eq(ept_populate(&ept, ept_root(&ept), 0, PAGES_1G + 1, 1), 0);
@@ -307,7 +307,7 @@ UTEST(ept_huge, repoint_splits)
 	check_eq(ept_repoint_begin(&ept, 5), 1);
 	check_eq(dirtied_pages, 1);
 	check_eq(ept_peek(&ept, 5, NULL), SPTE_NONE);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 0);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 0);
 	check(!ept_install(&ept, ept_root(&ept), 5, 1, SPTE_NONE, spte_make_leaf(9, true)));
 	check(!ept_collapse(&ept, 5, 2));
 	ept_repoint_end(&ept, 5, 9);
@@ -325,12 +325,12 @@ UTEST(ept_huge, prune_makes_room)
 	install(PAGES_1G + 5, 5, true, 1);
 	check_eq(ept_prune(&ept, 0, 2 * PAGES_1G), 0);
 	ept_zap(&ept, 5, 6);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 1);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 1);
 	check_eq(ept_prune(&ept, 0, PAGES_2M - 1), 0); /* in part */
 	check_eq(ept_prune(&ept, 0, PAGES_2M), 1);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 2);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 2);
 	check_eq(ept_prune(&ept, 0, PAGES_1G), 1);
-	check_eq(ept_hole_level(&ept, ept_root(&ept), 5), 3);
+	check_eq(ept_hole_level(ept_root(&ept), 5), 3);
 	check(peek(PAGES_1G + 5, 1));
 	ept_zap(&ept, PAGES_1G + 5, PAGES_1G + 6);
 	check_eq(ept_prune(&ept, 0, 1UL << 36), 1); /* with all below it */

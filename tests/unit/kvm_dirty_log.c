@@ -15,7 +15,7 @@
 #define ROUNDS	  12u
 #define STORES	  150u
 
-enum mode { LOG, CLEAR, RING };
+enum mode { LOG, CLEAR, INITIALLY_SET, RING };
 
 static struct rig r;
 static struct device *dev; /* NULL: stores go through the window */
@@ -29,10 +29,17 @@ static atomic_uint running;
 static uint64_t copy[LOG_PAGES];
 static bool logged[LOG_PAGES]; /* in this round */
 
+static bool is_manual(void)
+{
+	return mode == CLEAR || mode == INITIALLY_SET;
+}
+
+/* A vCPU with a ring of its own, if there are rings. */
 static void *stamp(void *arg)
 {
 	uint64_t state = (uint64_t)(uintptr_t)arg;
 
+	expect(!shadow_dirty_ring_bind(sh, (unsigned)state - 1, sync_tid()));
 	for (;;) {
 		pthread_barrier_wait(&barrier);
 		if (!atomic_load(&round_now))
@@ -65,14 +72,19 @@ static void take(uint64_t page)
 	copy[page] = now(page);
 }
 
-static void harvest_ring(void)
+static void harvest_rings(void)
 {
-	struct shadow_dirty_gfn e[64];
-	int n = shadow_dirty_ring_collect(sh, 0, e, 64);
+	struct shadow_dirty_gfn e[THREADS * 16];
+	int total = 0;
 
-	check(n >= 0);
-	check_eq(shadow_dirty_ring_reset(sh), n);
-	for (int i = 0; i < n; i++)
+	for (unsigned ring = 0; ring < THREADS; ring++) {
+		int n = shadow_dirty_ring_collect(sh, ring, e + total, 16);
+
+		check(n >= 0);
+		total += n;
+	}
+	check_eq(shadow_dirty_ring_reset(sh), total);
+	for (int i = 0; i < total; i++)
 		take(e[i].offset);
 }
 
@@ -81,10 +93,10 @@ static void harvest(void)
 	uint64_t bitmap[LOG_PAGES / 64];
 
 	if (mode == RING)
-		harvest_ring();
+		harvest_rings();
 	check_eq(shadow_get_dirty_log(sh, slot_id, bitmap), 0);
 	/* 64 pages at a time, as dirty_log_test does. */
-	for (unsigned i = 0; mode == CLEAR && i < LOG_PAGES / 64; i++)
+	for (unsigned i = 0; is_manual() && i < LOG_PAGES / 64; i++)
 		check_eq(shadow_clear_dirty_log(sh, slot_id, i * 64, 64, &bitmap[i]), 0);
 	for (uint64_t page = 0; page < LOG_PAGES; page++)
 		if (bitmap[page / 64] >> page % 64 & 1)
@@ -93,6 +105,9 @@ static void harvest(void)
 
 static void one_round(uint64_t round)
 {
+	/* Every page begins as dirty, whoever stores to it, until it is cleared for the first time. */
+	bool all = mode == INITIALLY_SET && round == 1;
+
 	memset(logged, 0, sizeof(logged));
 	atomic_store(&running, THREADS);
 	atomic_store(&round_now, round);
@@ -108,7 +123,7 @@ static void one_round(uint64_t round)
 	for (uint64_t page = 0; page < LOG_PAGES; page++) {
 		uint64_t value = now(page);
 
-		check((value == round) == logged[page],
+		check((all || value == round) == logged[page],
 		      "round %lu: page %lu has stamp %lu and is %s", round, page, value,
 		      logged[page] ? "logged" : "not logged");
 		check(value == copy[page], "round %lu: page %lu has %lu, its copy %lu", round, page,
@@ -121,9 +136,12 @@ static void run(enum mode how)
 	pthread_t t[THREADS];
 
 	mode = how;
-	check_eq(shadow_dirty_configure(sh, how == CLEAR ? SHADOW_DIRTY_MANUAL : 0), 0);
+	check_eq(shadow_dirty_configure(
+			 sh, (is_manual() ? SHADOW_DIRTY_MANUAL : 0) |
+				     (how == INITIALLY_SET ? SHADOW_DIRTY_INITIALLY_SET : 0)),
+		 0);
 	if (how == RING)
-		check_eq(shadow_dirty_ring_enable(sh, 1, 16), 0);
+		check_eq(shadow_dirty_ring_enable(sh, THREADS, 16), 0);
 	check_eq(shadow_set_slot_flags(sh, slot_id, MEMSLOT_LOG_DIRTY), 0);
 	memset(copy, 0, sizeof(copy));
 	check(!pthread_barrier_init(&barrier, NULL, THREADS + 1));
@@ -169,6 +187,11 @@ UTEST(kvm_dirty_log, clear_window)
 	run_window(CLEAR);
 }
 
+UTEST(kvm_dirty_log, initially_set_window)
+{
+	run_window(INITIALLY_SET);
+}
+
 UTEST(kvm_dirty_log, ring_window)
 {
 	run_window(RING);
@@ -184,6 +207,11 @@ UTEST(kvm_dirty_log, clear_d_bits)
 	run_device(CLEAR, "kvm");
 }
 
+UTEST(kvm_dirty_log, initially_set_d_bits)
+{
+	run_device(INITIALLY_SET, "kvm");
+}
+
 UTEST(kvm_dirty_log, log_device)
 {
 	run_device(LOG, "kvm-no-ad");
@@ -192,6 +220,11 @@ UTEST(kvm_dirty_log, log_device)
 UTEST(kvm_dirty_log, clear_device)
 {
 	run_device(CLEAR, "kvm-no-ad");
+}
+
+UTEST(kvm_dirty_log, initially_set_device)
+{
+	run_device(INITIALLY_SET, "kvm-no-ad");
 }
 
 UTEST(kvm_dirty_log, ring_device)

@@ -2,9 +2,11 @@
 /*
  * After KVM's memslot_perf_test: the guest's memory lies in many slots, and while a guest thread works, the VMM maps and
  * unmaps it, in large and small pieces, and moves a slot, which the guest uses or does not. There it is timed; here every word
- * is checked, and the times are those of `umbra-bench`.
+ * is checked. UMBRA_TIMES=1 prints how long each took, for comparison on one machine; nothing depends on that.
  */
 #include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/rig.h"
@@ -22,6 +24,7 @@ static struct rig r;
 static char *pane[SLOTS + 1];
 static atomic_bool stop;
 static atomic_uint rounds;
+static double begin;
 
 static void up(void)
 {
@@ -38,6 +41,13 @@ static void up(void)
 	}
 	atomic_store(&stop, false);
 	atomic_store(&rounds, 0);
+	begin = rig_now();
+}
+
+static void say_time(const char *what, unsigned n)
+{
+	if (getenv("UMBRA_TIMES"))
+		printf("memslot_perf: %-20s %8.0f us each\n", what, (rig_now() - begin) / n * 1e6);
 }
 
 static void down(void)
@@ -69,11 +79,13 @@ UTEST(kvm_memslot_perf, map, .init = up, .fini = down)
 		for (uint64_t page = half; page < half + PAGES / 2; page++)
 			check_eq(rig_load(guest_word(page)), round);
 	}
+	say_time("map", 6);
 	rig_check(&r);
 }
 
-static void unmap_in(uint64_t piece)
+static void unmap_in(uint64_t piece, const char *what)
 {
+	begin = rig_now();
 	for (uint64_t round = 1; round <= 4; round++) {
 		struct shadow_stats stats;
 
@@ -86,21 +98,22 @@ static void unmap_in(uint64_t piece)
 		for (uint64_t page = 0; page < PAGES; page++)
 			check_eq(rig_load(guest_word(page)), 0);
 	}
+	say_time(what, 4);
 	rig_check(&r);
 }
 
 /* test_memslot_unmap: in 2 MiB there, all of it here. */
 UTEST(kvm_memslot_perf, unmap, .init = up, .fini = down)
 {
-	unmap_in(PAGES);
+	unmap_in(PAGES, "unmap");
 }
 
 /* test_memslot_unmap_chunked: pieces that are no multiples of slots, nor slots of them. */
 UTEST(kvm_memslot_perf, unmap_chunked, .init = up, .fini = down)
 {
-	unmap_in(CHUNK);
-	unmap_in(PER_SLOT / 2);
-	unmap_in(1);
+	unmap_in(CHUNK, "unmap, 16 pages");
+	unmap_in(PER_SLOT / 2, "unmap, 4 pages");
+	unmap_in(1, "unmap, 1 page");
 }
 
 /* test_memslot_rw: the guest writes what the host reads, and back. */
@@ -117,6 +130,7 @@ UTEST(kvm_memslot_perf, rw, .init = up, .fini = down)
 			check_eq(rig_load(rig_word(pane[page / PER_SLOT], page % PER_SLOT, 8)),
 				 round * page);
 	}
+	say_time("rw", 4);
 	rig_check(&r);
 }
 
@@ -135,7 +149,7 @@ static void *guest(void *arg)
 	return NULL;
 }
 
-static void move_beside(char *view)
+static void move_beside(char *view, const char *what)
 {
 	pthread_t t = rig_thread(guest, view);
 
@@ -147,6 +161,7 @@ static void move_beside(char *view)
 		while (atomic_load(&rounds) == seen)
 			sched_yield();
 	}
+	say_time(what, 200);
 	atomic_store(&stop, true);
 	rig_join(t);
 	check_eq(r.window_fatal, 0);
@@ -155,11 +170,11 @@ static void move_beside(char *view)
 
 UTEST(kvm_memslot_perf, move_active_area, .init = up, .fini = down)
 {
-	move_beside(pane[MOVE_ID]);
+	move_beside(pane[MOVE_ID], "move, active");
 }
 
 /* The guest works beside: in slot 0, on the same host pages. */
 UTEST(kvm_memslot_perf, move_inactive_area, .init = up, .fini = down)
 {
-	move_beside(pane[0]);
+	move_beside(pane[0], "move, inactive");
 }

@@ -70,6 +70,26 @@ UTEST(shadow, a_slot_goes_under_a_fault)
 	down();
 }
 
+/* Nobody may find a way in that was opened after the others were shut. */
+UTEST(shadow, a_pane_that_comes_to_a_shut_window_is_shut)
+{
+	struct memslot slot;
+	uint64_t value;
+	void *base;
+
+	up_with((struct rig_opts){ .pages = 16 });
+	rig_store(rig_word(r.guest, 3, 0), 3);
+	window_shut(r.window);
+	check(!rig_try_load(rig_word(r.guest, 3, 0), &value));
+	check_eq(shadow_add_slot(r.shadow, 2, 2 * RIG_GFN, 16, r.hva, 0), 0);
+	check(shadow_slot(r.shadow, 2 * RIG_GFN, &slot));
+	base = window_base(&slot);
+	check(!rig_try_load(rig_word(base, 3, 0), &value));
+	check(!rig_try_store(rig_word(base, 4, 0), 1));
+	check_eq(r.window_fatal, 0);
+	down();
+}
+
 /* A fault that meets a slot on its way out waits, and fails when it is gone. */
 static struct gate zap_gate;
 

@@ -292,7 +292,7 @@ static void m7_fault(void *ctx)
 	rwlock_read_acquire(&w.mmu_lock);
 	/* "page": is page 0, which faulted, being invalidated? It is not, and never was. */
 	if (race_variant_is("page") || (!w.open && w.seq == seq)) {
-		level = ept_hole_level(&w.ept, root, 0);
+		level = ept_hole_level(root, 0);
 		if (level >= SPTE_LEVEL_2M)
 			ept_install(&w.ept, root, 0, SPTE_LEVEL_2M, SPTE_NONE,
 				    ept_make_leaf(&w.ept, 0, true, SPTE_LEVEL_2M));
