@@ -267,16 +267,26 @@ void region_link(struct region *r)
 		view_shut(r->view);
 }
 
-int hostmm_add_region(struct hostmm *mm, const struct region_how *how, struct region **out)
+/* *@hva: where it is. It may be gone at once: a munmap() by others takes it away as soon as it is linked. */
+static int add_region(struct hostmm *mm, const struct region_how *how, struct region **out,
+		      hva_t *hva)
 {
 	int rc = hostmm_new_region(mm, how, out);
 
 	if (rc)
 		return rc;
+	*hva = (*out)->start;
 	rwlock_write_acquire(&mm->mmap_lock);
 	region_link(*out);
 	rwlock_write_release(&mm->mmap_lock);
 	return 0;
+}
+
+int hostmm_add_region(struct hostmm *mm, const struct region_how *how, struct region **out)
+{
+	hva_t hva;
+
+	return add_region(mm, how, out, &hva);
 }
 
 int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
@@ -290,16 +300,8 @@ int hostmm_map_source(struct hostmm *mm, uint64_t npages, unsigned prot,
 				  .source = source,
 				  .audit = audit };
 	struct region *r;
-	int rc = hostmm_new_region(mm, &how, &r);
 
-	if (rc)
-		return rc;
-	/* A munmap() by others takes it away as soon as it is linked. */
-	*hva = r->start;
-	rwlock_write_acquire(&mm->mmap_lock);
-	region_link(r);
-	rwlock_write_release(&mm->mmap_lock);
-	return 0;
+	return add_region(mm, &how, &r, hva);
 }
 
 int hostmm_map(struct hostmm *mm, uint64_t npages, unsigned prot, const struct pager_ops *pager,

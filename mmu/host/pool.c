@@ -135,7 +135,7 @@ int pool_alloc_loose_run(struct pool *pool, uint64_t n, fn_t *first)
 	return -ENOSPC;
 }
 
-static void set_unfilled(struct pool *pool, fn_t fn, fn_t end)
+void pool_forget(struct pool *pool, fn_t fn, fn_t end)
 {
 	for (; fn < end; fn++)
 		atomic_fetch_and_explicit(&pool->frames[fn].flags, ~FRAME_FILLED,
@@ -159,7 +159,7 @@ int pool_zero(struct pool *pool, fn_t first, uint64_t n)
 		rc = fn > hole ? pool_file_fill(&pool->file, hole, fn - hole) : 0;
 		if (rc) {
 			/* They still have no memory: clearing them by hand next time would be SIGBUS. */
-			set_unfilled(pool, hole, fn);
+			pool_forget(pool, hole, fn);
 			return rc;
 		}
 		if (fn < first + n)
@@ -266,7 +266,7 @@ static void drop_contents(struct pool *pool, fn_t first, uint64_t n)
 	/* A hole that cannot be punched costs memory, not correctness: FRAME_FILLED stays. */
 	if (pool_file_punch(&pool->file, first, n))
 		return;
-	set_unfilled(pool, first, first + n);
+	pool_forget(pool, first, first + n);
 }
 
 static bool is_bad(struct pool *pool, fn_t fn)

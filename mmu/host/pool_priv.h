@@ -102,6 +102,12 @@ struct pool {
 int pool_reserve_top(struct pool *pool, uint64_t n, fn_t *first);
 void pool_drop_zero_run(struct pool *pool);
 
+/*
+ * pool_forget - take frames [fn, end) for holes. For who has punched them; or knows that nobody reads them any more, so that
+ * they need no pattern when they are freed.
+ */
+void pool_forget(struct pool *pool, fn_t fn, fn_t end);
+
 /* pool_map_sparse - map @bytes of @fd, or of zeros for -1, that cost memory only where they are touched. NULL: errno. */
 void *pool_map_sparse(size_t bytes, int fd);
 

@@ -86,9 +86,7 @@ void world_finish_unchecked(void)
 		if (world.device[d])
 			device_destroy(world.device[d]);
 	/* Nobody reads any more: to fill frames with the pattern would take most of the time of a world of 512 pages. */
-	for (fn_t fn = 0; fn < pool_frames(world.pool); fn++)
-		atomic_fetch_and_explicit(&world.pool->frames[fn].flags, ~FRAME_FILLED,
-					  memory_order_relaxed);
+	pool_forget(world.pool, 0, pool_frames(world.pool));
 	hostmm_destroy(world.mm);
 	if (pool_used(world.pool))
 		explore_fail("%llu frames leaked", (unsigned long long)pool_used(world.pool));

@@ -4,6 +4,7 @@
  * is refused with an errno and changes nothing, and no page has lost anything.
  */
 #include <errno.h>
+#include <sys/mman.h>
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/ksm.h"
@@ -21,10 +22,12 @@ static struct rig r, child;
 static struct ksm *ksm;
 
 /* The limit that views keep to by themselves is far away: the system's own is what they meet. */
-static void up(void)
+static void up_with(bool audit)
 {
 	skip_if(rig_source() == HOSTMM_SOURCE_MPROTECT, "its host view costs VMAs by itself");
-	rig_up(&r, &(struct rig_opts){ .pages = PAGES,
+	rig_up(&r, &(struct rig_opts){ .source = audit ? rig_source() : 0,
+				       .audit = audit,
+				       .pages = PAGES,
 				       .pool_frames = 8 * PAGES + 1024,
 				       .canary = true,
 				       .around = 1 });
@@ -34,6 +37,16 @@ static void up(void)
 		/* There are tables from now on: for more of them there would be no memory. */
 		check_eq(rig_load(rig_word(r.guest, page, 0)), 100 + page);
 	}
+}
+
+static void up(void)
+{
+	up_with(false);
+}
+
+static void up_audited(void)
+{
+	up_with(true);
 }
 
 static void up_forked(void)
@@ -87,18 +100,61 @@ static void check_alive(struct rig *of)
 	check_eq(of->host_fatal, 0);
 }
 
+static void migrate_with(unsigned left)
+{
+	vmas_use_up(left);
+	check_eq(hostmm_migrate(r.mm, at(0), at(PAGES), HOSTMM_MIGRATE_AWAY), 0);
+	for (uint64_t page = 0; page < PAGES; page++)
+		use(&r, page, 100 + page);
+}
+
+static void check_home(void)
+{
+	check_alive(&r);
+	rig_check(&r);
+	rig_check_all_home(&r);
+}
+
 UTEST(limits_vmas, pages_that_migrate_come_home, .init = up, .fini = down)
 {
 	for (unsigned left = 0; left <= MOST; left++) {
-		vmas_use_up(left);
-		check_eq(hostmm_migrate(r.mm, at(0), at(PAGES), HOSTMM_MIGRATE_AWAY), 0);
-		for (uint64_t page = 0; page < PAGES; page++)
-			use(&r, page, 100 + page);
+		migrate_with(left);
 		vmas_use_up(PLENTY);
-		check_alive(&r);
-		rig_check(&r);
-		rig_check_all_home(&r);
+		check_home();
 	}
+}
+
+/*
+ * Where others' calls are followed, each change of a VMA makes an event that somebody reads before it returns: one that the system
+ * refuses makes none, and must not be waited for; the way out, with the VMAs that the pool lends, is umbra's own.
+ */
+UTEST(limits_vmas, an_audit_tells_umbra_from_others, .init = up_audited, .fini = down)
+{
+	char *page3 = r.host + 3 * PAGE_SIZE;
+	struct hostmm_stats s;
+
+	for (unsigned left = 0; left <= MOST; left++) {
+		migrate_with(left);
+		check_eq(madvise(page3, PAGE_SIZE, MADV_DONTNEED), 0);
+		use(&r, 3, 103);
+		vmas_use_up(PLENTY);
+		check_home();
+		hostmm_audit_wait(r.mm);
+		hostmm_get_stats(r.mm, &s);
+		check_eq(s.raw_removes, left + 1);
+		check_eq(s.raw_unmaps + s.raw_remaps + s.raw_failures, 0);
+	}
+	vmas_use_up(2);
+	check_eq(munmap(page3, PAGE_SIZE), 0);
+	hostmm_audit_wait(r.mm);
+	hostmm_get_stats(r.mm, &s);
+	check_eq(s.raw_unmaps, 1);
+	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -EFAULT);
+	for (uint64_t page = 4; page < PAGES; page++)
+		use(&r, page, 100 + page);
+	vmas_use_up(PLENTY);
+	check_alive(&r);
+	rig_check(&r);
 }
 
 /* change_pte: what cannot be repointed is zapped, and comes home when it is touched. */
