@@ -78,9 +78,6 @@ void shadow_mark_dirty_ring(struct shadow *sh, const struct memslot *slot, gfn_t
 bool dirty_is_followed(struct shadow *sh, const struct memslot *slot);
 uint64_t dirty_withheld(struct shadow *sh, const struct memslot *slot);
 
-/* dirty_ring_self - the ring of the calling thread. */
-unsigned dirty_ring_self(struct shadow *sh);
-
 /* shadow_mark_dirty_range - the VMM has written bytes [gpa, gpa + len) of @slot. As shadow_mark_dirty(). */
 void shadow_mark_dirty_range(const struct memslot *slot, gpa_t gpa, uint64_t len);
 

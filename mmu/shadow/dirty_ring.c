@@ -132,11 +132,6 @@ unsigned shadow_dirty_ring_of(struct shadow *sh, uint32_t tid)
 	return 0;
 }
 
-unsigned dirty_ring_self(struct shadow *sh)
-{
-	return get_rings(sh) ? shadow_dirty_ring_of(sh, sync_tid()) : 0;
-}
-
 static bool is_soft_full(const struct dirty_rings *rings, const struct ring *ring)
 {
 	return ring->dirty - ring->reset >= rings->soft_limit;

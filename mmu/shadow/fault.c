@@ -209,5 +209,8 @@ int shadow_fault_ring(struct shadow *sh, gfn_t gfn, bool write, unsigned ring, b
 
 int shadow_fault(struct shadow *sh, gfn_t gfn, bool write)
 {
-	return shadow_fault_ring(sh, gfn, write, write ? dirty_ring_self(sh) : 0, true);
+	bool has_rings = write && sync_load(&sh->dirty.rings);
+
+	return shadow_fault_ring(sh, gfn, write,
+				 has_rings ? shadow_dirty_ring_of(sh, sync_tid()) : 0, true);
 }
