@@ -14,44 +14,14 @@
 
 #include "mmu/host/uffd.h"
 #include "tests/rig.h"
+#include "tests/rule.h"
 #include "tests/test.h"
 
 /*
  * The definitions below take the place of the C library's in this program. A rule fails calls number @from to @to of
  * one function, counted from 1 when the rule is set.
  */
-enum call { NONE, IOCTL, READ, FALLOCATE, MPROTECT, MADVISE, EVENTFD, MEMFD, FTRUNCATE };
-
-static struct {
-	_Atomic int call;
-	_Atomic unsigned long code; /* of an ioctl */
-	atomic_int error;
-	atomic_uint from, to, seen;
-} rule;
-
-static void fail(enum call call, unsigned long code, int error, unsigned from, unsigned to)
-{
-	rule.call = NONE;
-	rule.code = code;
-	rule.error = error;
-	rule.from = from;
-	rule.to = to;
-	rule.seen = 0;
-	rule.call = (int)call;
-}
-
-static bool fails(enum call call, unsigned long code)
-{
-	unsigned n;
-
-	if (rule.call != (int)call || (call == IOCTL && rule.code != code))
-		return false;
-	n = atomic_fetch_add(&rule.seen, 1) + 1;
-	if (n < rule.from || n > rule.to)
-		return false;
-	errno = rule.error;
-	return true;
-}
+enum call { IOCTL, READ, FALLOCATE, MPROTECT, MADVISE, EVENTFD, MEMFD, FTRUNCATE };
 
 int ioctl(int fd, unsigned long request, ...)
 {
@@ -61,49 +31,49 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	return fails(IOCTL, request) ? -1 : (int)syscall(SYS_ioctl, fd, request, arg);
+	return rule_fails(IOCTL, request) ? -1 : (int)syscall(SYS_ioctl, fd, request, arg);
 }
 
 ssize_t read(int fd, void *buf, size_t nbytes)
 {
-	return fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, nbytes);
+	return rule_fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, nbytes);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	return fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
+	return rule_fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
 }
 
 int mprotect(void *addr, size_t len, int prot)
 {
-	return fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
+	return rule_fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
 }
 
 int madvise(void *addr, size_t len, int advice)
 {
-	return fails(MADVISE, 0) ? -1 : (int)syscall(SYS_madvise, addr, len, advice);
+	return rule_fails(MADVISE, 0) ? -1 : (int)syscall(SYS_madvise, addr, len, advice);
 }
 
 int eventfd(unsigned count, int flags)
 {
-	return fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
+	return rule_fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
 }
 
 int memfd_create(const char *name, unsigned flags)
 {
-	return fails(MEMFD, 0) ? -1 : (int)syscall(SYS_memfd_create, name, flags);
+	return rule_fails(MEMFD, 0) ? -1 : (int)syscall(SYS_memfd_create, name, flags);
 }
 
 int ftruncate(int fd, off_t length)
 {
-	return fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, length);
+	return rule_fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, length);
 }
 
 static struct rig r;
 
 static void up(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_up(&r, &(struct rig_opts){ .pages = 32, .around = 8 });
 }
 
@@ -116,7 +86,7 @@ static void up_before_6_4(void)
 
 static void down(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	if (r.pool)
 		rig_down(&r);
 }
@@ -130,21 +100,21 @@ UTEST(fail, creation_undoes_itself, .init = up, .fini = down)
 	struct pool *pool;
 	hva_t hva;
 
-	fail(MEMFD, 0, EMFILE, 1, 1);
+	rule_set(MEMFD, 0, EMFILE, 1, 1);
 	check_eq(pool_create(&pool, 8, false), -EMFILE);
-	fail(FTRUNCATE, 0, EFBIG, 1, 1);
+	rule_set(FTRUNCATE, 0, EFBIG, 1, 1);
 	check_eq(pool_create(&pool, 8, false), -EFBIG);
-	fail(EVENTFD, 0, EMFILE, 1, 1);
+	rule_set(EVENTFD, 0, EMFILE, 1, 1);
 	check_eq(hostmm_create(&mm, r.pool, &mm_opts), -EMFILE);
 	for (unsigned i = 1; i <= 2; i++) {
-		fail(IOCTL, UFFDIO_API, EINVAL, i, i);
+		rule_set(IOCTL, UFFDIO_API, EINVAL, i, i);
 		check_eq(hostmm_create(&mm, r.pool, &mm_opts), -EINVAL);
-		fail(IOCTL, UFFDIO_API, EINVAL, i, i);
+		rule_set(IOCTL, UFFDIO_API, EINVAL, i, i);
 		check_eq(window_create(&window, r.pool, &window_opts), -EINVAL);
 	}
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	rule_set(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
 	check_eq(hostmm_map(r.mm, 8, HOSTMM_PROT_READ, NULL, NULL, &hva), -ENOMEM);
-	fail(IOCTL, UFFDIO_REGISTER, EBUSY, 1, 1);
+	rule_set(IOCTL, UFFDIO_REGISTER, EBUSY, 1, 1);
 	check_eq(shadow_add_slot(r.shadow, 2, 0x10000, 4, r.hva, 0), -EBUSY);
 	check_eq(shadow_add_slot(r.shadow, 2, 0x10000, 4, r.hva, 0), 0);
 }
@@ -152,19 +122,19 @@ UTEST(fail, creation_undoes_itself, .init = up, .fini = down)
 /* EAGAIN is no error: the layout is changing under the call (field.md 2.1). */
 UTEST(fail, again_is_tried_again, .init = up, .fini = down)
 {
-	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
+	rule_set(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
 	rig_store(rig_word(r.host, 1, 0), 1);
-	check(rule.seen > 50);
-	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
+	check(rule_seen() > 50);
+	rule_set(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 50);
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1);
-	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 2500);
+	rule_set(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 2500);
 	check_eq(rig_load(rig_word(r.guest, 20, 0)), 0);
-	fail(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 1100);
+	rule_set(IOCTL, UFFDIO_CONTINUE, EAGAIN, 1, 1100);
 	rig_store(rig_word(r.host, 24, 0), 1);
-	fail(IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 1, 50);
+	rule_set(IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 1, 50);
 	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
 	rig_store(rig_word(r.host, 1, 0), 2);
-	fail(MADVISE, 0, EAGAIN, 1, 5);
+	rule_set(MADVISE, 0, EAGAIN, 1, 5);
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), 2);
 	check(!r.window_fatal && !r.host_fatal);
@@ -177,9 +147,9 @@ UTEST(fail, wrprotect_falls_back_to_zap, .init = up, .fini = down)
 	struct hostmm_stats before, after;
 
 	rig_store(rig_word(r.host, 1, 0), 1);
-	fail(IOCTL, UFFDIO_WRITEPROTECT, ENOENT, 1, 1);
+	rule_set(IOCTL, UFFDIO_WRITEPROTECT, ENOENT, 1, 1);
 	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
-	check_eq(rule.seen, 1);
+	check_eq(rule_seen(), 1);
 	hostmm_get_stats(r.mm, &before);
 	rig_store(rig_word(r.host, 1, 0), 2);
 	hostmm_get_stats(r.mm, &after);
@@ -198,15 +168,15 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 	/* Somebody has its home frame: it cannot go there instead, which is tried. */
 	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
 	check(pool_get_unless_used(r.pool, home));
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 3); /* with its block, alone, and at home */
+	rule_set(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 3); /* with its block, alone, and at home */
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
-	fail(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 3);
+	rule_set(IOCTL, UFFDIO_CONTINUE, ENOMEM, 1, 3);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
 	check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, 3), rig_hva(&r, 4)), 0);
-	fail(MPROTECT, 0, ENOMEM, 1, 100);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 100);
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), -ENOMEM);
-	check(rule.seen > 0);
-	rule.call = NONE;
+	check(rule_seen() > 0);
+	rule_clear();
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
 	rig_guest_store(&r, rig_word(r.guest, 3, 0), 34);
 	check_eq(rig_load(rig_word(r.host, 3, 0)), 34);
@@ -228,10 +198,10 @@ UTEST(fail, a_read_only_fill_that_fails_is_mended, .init = up_before_6_4, .fini 
 
 		rig_store(rig_word(r.host, page, 0), 33);
 		check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, page), rig_hva(&r, page + 1)), 0);
-		fail(step[i].call, step[i].request, ENOMEM, 1, 100);
+		rule_set(step[i].call, step[i].request, ENOMEM, 1, 100);
 		check_eq(shadow_fault(r.shadow, RIG_GFN + page, false), -ENOMEM);
-		check(rule.seen > 0);
-		rule.call = NONE;
+		check(rule_seen() > 0);
+		rule_clear();
 		rig_guest_store(&r, rig_word(r.guest, page, 0), 34);
 		check_eq(rig_load(rig_word(r.host, page, 0)), 34);
 		rig_check(&r);
@@ -249,15 +219,15 @@ UTEST(fail, a_repoint_that_fails_brings_the_page_home, .init = up, .fini = down)
 	rig_store(rig_word(r.host, 3, 0), 33);
 	check_eq(hostmm_home(r.mm, rig_hva(&r, 3), 1, &home, &prot), 0);
 	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 2); /* with its block, and alone */
+	rule_set(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 2); /* with its block, and alone */
 	check_eq(shadow_fault(r.shadow, RIG_GFN + 3, false), SHADOW_FIXED);
-	rule.call = NONE;
+	rule_clear();
 	check(hostmm_peek(r.mm, rig_hva(&r, 3), &page) && page.fn == home);
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
 	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 3), rig_hva(&r, 4), HOSTMM_MIGRATE_AWAY), 0);
-	fail(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
+	rule_set(IOCTL, UFFDIO_REGISTER, ENOMEM, 1, 1);
 	check_eq(rig_load(rig_word(r.host, 3, 0)), 33);
-	rule.call = NONE;
+	rule_clear();
 	check(hostmm_peek(r.mm, rig_hva(&r, 3), &page) && page.fn == home);
 	check(!r.window_fatal && !r.host_fatal);
 	rig_check(&r);
@@ -268,18 +238,18 @@ UTEST(fail, page_in_without_memory, .init = up, .fini = down)
 {
 	uint64_t value;
 
-	fail(FALLOCATE, 0, ENOSPC, 1, 1);
+	rule_set(FALLOCATE, 0, ENOSPC, 1, 1);
 	check_eq(hostmm_read(r.mm, r.hva, &value, 8), -ENOSPC);
 	check_eq(hostmm_read(r.mm, r.hva, &value, 8), 0);
 	/* Ahead of the page it is only the page that counts. */
-	fail(FALLOCATE, 0, ENOSPC, 1, 1);
+	rule_set(FALLOCATE, 0, ENOSPC, 1, 1);
 	check_eq(rig_load(rig_word(r.guest, 16, 0)), 0);
-	fail(FALLOCATE, 0, ENOSPC, 1, 100);
+	rule_set(FALLOCATE, 0, ENOSPC, 1, 100);
 	check(!rig_try_load(rig_word(r.guest, 24, 0), &value));
 	rig_wait(&r.window_fatal);
 	check_eq(r.window_error, -ENOSPC);
 	check(!rig_try_load(rig_word(r.guest, 16, 0), &value));
-	rule.call = NONE;
+	rule_clear();
 	check_eq(rig_load(rig_word(r.host, 16, 0)), 0);
 }
 
@@ -287,9 +257,9 @@ UTEST(fail, page_in_without_memory, .init = up, .fini = down)
 UTEST(fail, a_hole_that_cannot_be_punched, .init = up, .fini = down)
 {
 	rig_store(rig_word(r.guest, 3, 0), 3);
-	fail(FALLOCATE, 0, EIO, 1, 1);
+	rule_set(FALLOCATE, 0, EIO, 1, 1);
 	check_eq(hostmm_discard(r.mm, r.hva, rig_hva(&r, 32)), 0);
-	check_eq(rule.seen, 1);
+	check_eq(rule_seen(), 1);
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 0);
 	check_eq(rig_load(rig_word(r.host, 3, 0)), 0);
 }
@@ -319,14 +289,14 @@ static void dies(char *view, atomic_uint *fatal, const atomic_int *error, int wa
 
 	rig_store(rig_word(view, 1, 0), 1);
 	/* All four threads, whichever gets the fault. */
-	fail(READ, 0, EIO, 1, 1000000);
+	rule_set(READ, 0, EIO, 1, 1000000);
 	for (int i = 0; i < 2; i++)
 		t[i] = rig_thread(access_all, &a[i]);
 	for (int i = 0; i < 2; i++) {
 		rig_join(t[i]);
 		check(!a[i].loaded);
 	}
-	rule.call = NONE;
+	rule_clear();
 	rig_wait(fatal);
 	check_eq(*error, want);
 	check(!rig_try_load(rig_word(view, 1, 0), &value)); /* also what was there */
@@ -353,7 +323,7 @@ UTEST(fail, a_dead_thread_of_an_audited_view_closes_it, .fini = down)
 	uint64_t value;
 	hva_t hva;
 
-	rule.call = NONE;
+	rule_clear();
 	rig_up(&r, &(struct rig_opts){ .pages = 32, .source = HOSTMM_SOURCE_UFFD, .audit = true });
 	dies(r.host, &r.host_fatal, &r.host_error, EIO);
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);

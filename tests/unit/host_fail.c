@@ -10,53 +10,25 @@
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_device.h"
 #include "tests/rig.h"
+#include "tests/rule.h"
 #include "tests/test.h"
 
 /* The definitions below take the place of the C library's in this program: calls number @from and on fail. */
-enum call { NONE, MPROTECT, FALLOCATE, POPULATE };
-
-static struct {
-	_Atomic int call;
-	atomic_int error;
-	atomic_uint from, to, seen;
-} rule;
-
-static void fail(enum call call, int error, unsigned from, unsigned to)
-{
-	rule.call = NONE;
-	rule.error = error;
-	rule.from = from;
-	rule.to = to;
-	rule.seen = 0;
-	rule.call = (int)call;
-}
-
-static bool fails(enum call call)
-{
-	unsigned n;
-
-	if (rule.call != (int)call)
-		return false;
-	n = atomic_fetch_add(&rule.seen, 1) + 1;
-	if (n < rule.from || n > rule.to)
-		return false;
-	errno = rule.error;
-	return true;
-}
+enum call { MPROTECT, FALLOCATE, POPULATE };
 
 int mprotect(void *addr, size_t len, int prot)
 {
-	return fails(MPROTECT) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
+	return rule_fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
 {
-	return fails(FALLOCATE) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
+	return rule_fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
 }
 
 int madvise(void *addr, size_t len, int advice)
 {
-	if (advice == 23 /* MADV_POPULATE_WRITE */ && fails(POPULATE))
+	if (advice == 23 /* MADV_POPULATE_WRITE */ && rule_fails(POPULATE, 0))
 		return -1;
 	return (int)syscall(SYS_madvise, addr, len, advice);
 }
@@ -65,7 +37,7 @@ static struct rig r;
 
 static void up(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_up(&r, &(struct rig_opts){ .pages = 1024,
 				       .pool_frames = 8192,
 				       .canary = false,
@@ -76,7 +48,7 @@ static void up(void)
 
 static void check_all(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	for (uint64_t page = 0; page < 600; page++) {
 		check_eq(rig_load(rig_word(r.host, page, 0)), page);
 		check_eq(rig_load(rig_word(r.guest, page, 0)), page);
@@ -88,7 +60,7 @@ static void check_all(void)
 
 static void down(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_down(&r);
 }
 
@@ -99,18 +71,18 @@ static hva_t at(uint64_t page)
 
 UTEST(host_fail, protect_goes_back, .init = up, .fini = down)
 {
-	fail(MPROTECT, ENOMEM, 1, 1);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 1);
 	check_eq(hostmm_protect(r.mm, at(10), at(20), HOSTMM_PROT_READ), -ENOMEM);
 	check_all();
-	fail(MPROTECT, ENOMEM, 1, 1);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 1);
 	check_eq(hostmm_protect(r.mm, at(10), at(20), 0), -ENOMEM);
 	check_all();
 	/* Giving rights fails, too: the pages keep what they have. */
 	check_eq(hostmm_protect(r.mm, at(10), at(20), HOSTMM_PROT_READ), 0);
-	fail(MPROTECT, ENOMEM, 1, 1);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 1);
 	check_eq(hostmm_protect(r.mm, at(0), at(30), HOSTMM_PROT_READ | HOSTMM_PROT_WRITE),
 		 -ENOMEM);
-	rule.call = NONE;
+	rule_clear();
 	check(!rig_try_store(rig_word(r.host, 15, 0), 1));
 	check(rig_try_store(rig_word(r.host, 9, 8), 1));
 	check_eq(hostmm_protect(r.mm, at(0), at(30), HOSTMM_PROT_READ | HOSTMM_PROT_WRITE), 0);
@@ -121,13 +93,13 @@ UTEST(host_fail, truncate_goes_back, .init = up, .fini = down)
 {
 	uint64_t value;
 
-	fail(MPROTECT, ENOMEM, 1, 1);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 1);
 	check_eq(hostmm_truncate(r.mm, r.hva, 10), -ENOMEM);
 	check_all();
 	check_eq(hostmm_truncate(r.mm, r.hva, 700), 0);
-	fail(MPROTECT, ENOMEM, 1, 1);
+	rule_set(MPROTECT, 0, ENOMEM, 1, 1);
 	check_eq(hostmm_truncate(r.mm, r.hva, 800), -ENOMEM);
-	rule.call = NONE;
+	rule_clear();
 	check(!rig_try_load(rig_word(r.host, 750, 0), &value));
 	check_eq(hostmm_read(r.mm, at(750), &value, sizeof(value)), -EFAULT);
 	check_eq(hostmm_truncate(r.mm, r.hva, 800), 0);
@@ -144,7 +116,7 @@ UTEST(host_fail, collapse_goes_back, .init = up, .fini = down)
 	check_eq(hostmm_migrate(r.mm, at(100), at(140), HOSTMM_MIGRATE_AWAY), 0);
 	used = pool_used(r.pool);
 	for (unsigned n = 1; n <= 40; n += 13) {
-		fail(POPULATE, ENOMEM, n, ~0u);
+		rule_set(POPULATE, 0, ENOMEM, n, ~0u);
 		check_eq(hostmm_collapse(r.mm, r.hva), -ENOMEM);
 		check_eq(pool_used(r.pool), used);
 		check(!hostmm_huge(r.mm, r.hva, HOSTMM_LARGE, &first));
@@ -158,7 +130,7 @@ UTEST(host_fail, collapse_goes_back, .init = up, .fini = down)
 /* Absent pages cannot come in. */
 UTEST(host_fail, collapse_without_memory_for_absent_pages, .init = up, .fini = down)
 {
-	fail(FALLOCATE, ENOSPC, 1, ~0u);
+	rule_set(FALLOCATE, 0, ENOSPC, 1, ~0u);
 	check_eq(hostmm_collapse(r.mm, at(512)), -ENOSPC);
 	check_all();
 	check_eq(hostmm_collapse(r.mm, at(512)), 0);
@@ -170,10 +142,10 @@ UTEST(host_fail, zeros_without_memory, .init = up, .fini = down)
 	uint64_t used = pool_used(r.pool);
 	int rc;
 
-	fail(FALLOCATE, ENOSPC, 1, ~0u);
+	rule_set(FALLOCATE, 0, ENOSPC, 1, ~0u);
 	rc = hostmm_map_zero(r.mm, at(600), at(1024));
 	check(rc == -ENOSPC || !rc); /* where the system has large pages, none is called for */
-	rule.call = NONE;
+	rule_clear();
 	check_eq(pool_used(r.pool), used);
 	check_eq(hostmm_map_zero(r.mm, at(600), at(1024)), 0);
 	check_eq(rig_load(rig_word(r.guest, 700, 0)), 0);
@@ -185,11 +157,11 @@ UTEST(host_fail, pages_that_cannot_go_to_a_device_or_come_back_stay, .init = up,
 	uint64_t moved, word;
 	int owner;
 
-	fail(POPULATE, ENOMEM, 5, ~0u);
+	rule_set(POPULATE, 0, ENOMEM, 5, ~0u);
 	check_eq(hostmm_migrate_to_device(r.mm, at(0), at(20), &owner, &moved), -ENOMEM);
 	check_eq(moved, 4);
 	check_eq(hostmm_read(r.mm, at(2), &word, sizeof(word)), -ENOMEM); /* cannot come back now */
-	rule.call = NONE;
+	rule_clear();
 	check_eq(hostmm_read(r.mm, at(2), &word, sizeof(word)), 0);
 	check_eq(word, 2);
 	check_all();

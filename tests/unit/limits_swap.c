@@ -12,6 +12,7 @@
 
 #include "mmu/host/hostmm_reclaim.h"
 #include "tests/rig_fork.h"
+#include "tests/rule.h"
 #include "tests/test.h"
 
 #define PAGES 24UL
@@ -19,48 +20,21 @@
 
 /* ---- pread() and pwrite(): the definitions below take the place of the C library's in this program ---- */
 
-enum call { NONE, PREAD, PWRITE };
+enum call { PREAD, PWRITE };
 
 #define END   0	   /* as at the end of a file */
 #define SHORT (-1) /* some bytes, not a page */
 
-static struct {
-	_Atomic int call;
-	int error; /* an errno, END or SHORT */
-	unsigned from, to;
-	atomic_uint seen;
-} rule;
-
-static void fail(enum call call, int error, unsigned from, unsigned to)
-{
-	rule.call = NONE;
-	rule.error = error;
-	rule.from = from;
-	rule.to = to;
-	rule.seen = 0;
-	rule.call = (int)call;
-}
-
-static bool fails(enum call call)
-{
-	unsigned n;
-
-	if (rule.call != (int)call)
-		return false;
-	n = atomic_fetch_add(&rule.seen, 1) + 1;
-	return n >= rule.from && n <= rule.to;
-}
-
 static ssize_t failed(void)
 {
-	errno = rule.error;
-	return rule.error == END ? 0 : -1;
+	errno = rule_error();
+	return rule_error() == END ? 0 : -1;
 }
 
 ssize_t pread(int fd, void *buf, size_t nbytes, off_t offset)
 {
-	if (fails(PREAD)) {
-		if (rule.error != SHORT)
+	if (rule_fails(PREAD, 0)) {
+		if (rule_error() != SHORT)
 			return failed();
 		nbytes = nbytes < 1000 ? nbytes : 1000;
 	}
@@ -69,8 +43,8 @@ ssize_t pread(int fd, void *buf, size_t nbytes, off_t offset)
 
 ssize_t pwrite(int fd, const void *buf, size_t n, off_t offset)
 {
-	if (fails(PWRITE)) {
-		if (rule.error != SHORT)
+	if (rule_fails(PWRITE, 0)) {
+		if (rule_error() != SHORT)
 			return failed();
 		n = n < 1000 ? n : 1000;
 	}
@@ -83,7 +57,7 @@ static struct rig r;
 
 static void up_on(int file)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_up(&r, &(struct rig_opts){ .pages = PAGES, .pool_frames = 8 * PAGES, .around = 1 });
 	check_eq(pool_swapon(r.pool, file, SLOTS), 0);
 }
@@ -95,7 +69,7 @@ static void up(void)
 
 static void down(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_down(&r);
 }
 
@@ -125,7 +99,7 @@ static void put_pages(void)
 
 static void check_pages(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	for (uint64_t page = 0; page < PAGES; page++) {
 		uint64_t word[512];
 
@@ -152,7 +126,7 @@ static uint64_t reclaim(int error)
 	uint64_t n, used = pool_used(r.pool);
 
 	check_eq(hostmm_reclaim(r.mm, at(0), at(PAGES), &n), error);
-	rule.call = NONE;
+	rule_clear();
 	check_eq(slots_used(), n);
 	check_eq(pool_used(r.pool), used - n);
 	rig_check(&r);
@@ -165,22 +139,22 @@ UTEST(limits_swap, writes_that_fail_leave_pages_as_they_were, .init = up, .fini 
 	uint64_t writes, n;
 
 	put_pages();
-	fail(PWRITE, EIO, ~0u, ~0u); /* counts */
+	rule_set(PWRITE, 0, EIO, ~0u, ~0u); /* counts */
 	check_eq(hostmm_reclaim(r.mm, at(0), at(PAGES), NULL), 0);
-	writes = rule.seen;
+	writes = rule_seen();
 	check(writes > 2);
 	for (unsigned i = 0; i < sizeof(errors) / sizeof(errors[0]); i++)
 		for (unsigned k = 1; k <= writes + 1; k++) {
 			int error = errors[i] == END ? EIO : errors[i];
 
 			put_pages();
-			fail(PWRITE, errors[i], k, k <= writes ? k : ~0u);
+			rule_set(PWRITE, 0, errors[i], k, k <= writes ? k : ~0u);
 			n = reclaim(k <= writes ? -error : 0);
 			check(k <= writes ? n < PAGES : n == PAGES);
 			check_pages();
 		}
 	put_pages();
-	fail(PWRITE, ENOSPC, 1, ~0u);
+	rule_set(PWRITE, 0, ENOSPC, 1, ~0u);
 	check_eq(reclaim(-ENOSPC), 0);
 	check_pages();
 }
@@ -192,9 +166,9 @@ UTEST(limits_swap, short_writes_and_reads_are_continued, .init = up, .fini = dow
 
 	for (unsigned i = 0; i < 2; i++) {
 		put_pages();
-		fail(PWRITE, errors[i], 1, errors[i] == SHORT ? ~0u : 7);
+		rule_set(PWRITE, 0, errors[i], 1, errors[i] == SHORT ? ~0u : 7);
 		check_eq(reclaim(0), PAGES);
-		fail(PREAD, errors[i], 1, errors[i] == SHORT ? ~0u : 7);
+		rule_set(PREAD, 0, errors[i], 1, errors[i] == SHORT ? ~0u : 7);
 		for (uint64_t page = 0; page < PAGES; page++) {
 			uint64_t word;
 
@@ -213,12 +187,12 @@ UTEST(limits_swap, reads_that_fail_leave_pages_in_the_file, .init = up, .fini = 
 	check_eq(reclaim(0), PAGES);
 	used = pool_used(r.pool);
 	for (int i = 0; i < 2; i++) {
-		fail(PREAD, i ? END : EIO, 1, ~0u);
+		rule_set(PREAD, 0, i ? END : EIO, 1, ~0u);
 		check_eq(hostmm_read(r.mm, at(2), &word, sizeof(word)), -EIO);
 		check_eq(hostmm_write(r.mm, at(3), &word, sizeof(word)), -EIO);
 		check_eq(shadow_fault(r.shadow, RIG_GFN + 4, true), -EIO);
 		check_eq(hostmm_prefault(r.mm, at(5), at(6), true), -EIO);
-		check(rule.seen >= 4);
+		check(rule_seen() >= 4);
 		check_eq(slots_used(), PAGES);
 		check_eq(pool_used(r.pool), used);
 	}
@@ -232,9 +206,9 @@ UTEST(limits_swap, a_page_behind_that_fails_does_no_harm, .init = up, .fini = do
 
 	put_pages();
 	check_eq(reclaim(0), PAGES);
-	fail(PREAD, EIO, 1, 1); /* of all four at once */
+	rule_set(PREAD, 0, EIO, 1, 1); /* of all four at once */
 	check_eq(hostmm_gup(r.mm, at(14), 4, 0, 3, false, page), 0);
-	check_eq(rule.seen, 2);
+	check_eq(rule_seen(), 2);
 	check(page[0].fn != FN_NONE && page[1].fn == FN_NONE);
 	hostmm_put_pages(r.mm, page, 4);
 	check_pages();
@@ -247,7 +221,7 @@ UTEST(limits_swap, who_cannot_be_told_is_stopped, .init = up, .fini = down)
 
 	put_pages();
 	check_eq(reclaim(0), PAGES);
-	fail(PREAD, EIO, 1, ~0u);
+	rule_set(PREAD, 0, EIO, 1, ~0u);
 	check(!rig_try_load(rig_word(r.guest, 1, 0), &value));
 	rig_wait(&r.window_fatal);
 	check_eq(r.window_error, -EIO);
@@ -256,7 +230,7 @@ UTEST(limits_swap, who_cannot_be_told_is_stopped, .init = up, .fini = down)
 		rig_wait(&r.host_fatal);
 		check_eq(r.host_error, EIO);
 	}
-	rule.call = NONE;
+	rule_clear();
 	check_eq(rig_peek(&r, 1), value_of(1, 0));
 }
 
