@@ -232,7 +232,7 @@ UNIT  := $(filter $(B)/tests/unit/%,$(TESTS))
 MODAL := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork merge churn protect),$(UNIT))
 MODES := $(foreach s,uffd-sigbus mprotect uffd-audit uffd-sigbus-audit,$(MODAL:=@$s))
 # And as on a kernel without the newer parts of userfaultfd.
-OLD   := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork fork_share merge churn host_churn ksm_churn view fail limits_vmas mm_uffd reclaim),$(UNIT))
+OLD   := $(filter $(patsubst %,$(B)/tests/unit/%,coherence fork fork_share merge churn host_churn ksm_churn view fail limits_vmas mm_uffd reclaim shadow_inject),$(UNIT))
 MODES += $(OLD:=@uffd-old)
 
 # Only what runs gets root, and only if this user may not do without; nothing is built as root.

@@ -224,7 +224,9 @@ static int fill_read_only(struct view *view, uint64_t page, uint64_t n, fn_t fn)
 	if (rc && all)
 		view_discard(view, page, n);
 	if (!rc || all) {
-		opened = all ? view_open_stores(view) : view_open(view, page, n);
+		opened = all ? view_open_stores(view) : 0;
+		/* Those that are being repointed count as broken until then. */
+		opened = opened ?: view_open(view, page, n);
 		if (!opened)
 			return rc;
 		rc = rc ?: opened;
