@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * The loop. A run of several groups has so many seconds; each group has its share of what is left, each case some of that: the
+ * The loop. A run of several groups has so many seconds; each group has its share of what is left, each case its part of that: the
  * fewer repetitions, but one at least.
  */
 #include "tests/bench/bench.h"
@@ -24,7 +24,8 @@
 #define REPS_QUICK 3u
 #define REPS_MAX   1000u
 #define SECONDS	   480u /* and a case that has begun is finished */
-#define SHARE	   12u	/* a case stops at so much of its group's time, if it has REPS_QUICK */
+#define LATE	   5u	/* beyond that by a part of so many, no case begins */
+#define MATCHED	   4u	/* how many cases --match is taken to choose */
 #define WARM_S	   5u	/* to touch memory beforehand, and no longer */
 #define NS_PER_S   1000000000ull
 
@@ -39,9 +40,10 @@ struct bench {
 	unsigned nresults;
 	unsigned slow; /* SLOW_HOST: times longer to wait */
 	uint64_t begin;
-	uint64_t group_ns, group_end; /* its share, and when that is over */
-	double *sample[2];	      /* [umbra, reference], opts.reps each */
-	double *scratch;	      /* as many */
+	uint64_t group_end;	/* when the group's time is over */
+	unsigned shares, cases; /* of the groups to come; of the group that runs, to come */
+	double *sample[2];	/* [umbra, reference], opts.reps each */
+	double *scratch;	/* as many */
 };
 
 uint64_t bench_now_ns(void)
@@ -297,13 +299,25 @@ static int measure(struct bench *b, const struct bench_case *c, unsigned side, d
 	return err;
 }
 
-/* Has the case had enough after @n pairs, the last of which took until now? */
-static bool is_enough(const struct bench *b, uint64_t begin, unsigned n)
+/* Has the case, which began at @begin and has until @end, had enough after @n pairs? Not, if there is time for another. */
+static bool is_enough(const struct bench *b, uint64_t begin, uint64_t end, unsigned n)
 {
 	uint64_t now = bench_now_ns();
 
-	return n >= b->opts.reps || now >= b->group_end ||
-	       (n >= REPS_QUICK && now - begin > b->group_ns / SHARE);
+	return n >= b->opts.reps || now + (now - begin) / n > end;
+}
+
+static uint64_t end_of_all(const struct bench *b)
+{
+	return b->begin + b->opts.seconds * NS_PER_S;
+}
+
+/* Until when the case that begins now may go on. */
+static uint64_t case_end(struct bench *b, uint64_t now)
+{
+	unsigned left = b->opts.match ? MATCHED : b->cases ? b->cases-- : 1;
+
+	return now < b->group_end ? now + (b->group_end - now) / left : now;
 }
 
 bool bench_wants(const struct bench *b, const char *name)
@@ -313,22 +327,24 @@ bool bench_wants(const struct bench *b, const char *name)
 
 int bench_run(struct bench *b, const struct bench_case *c)
 {
-	uint64_t begin = bench_now_ns();
+	uint64_t begin = bench_now_ns(), end, first;
 	double warm_up;
 	unsigned n = 0;
 	int err = 0;
 
 	if (!bench_wants(b, c->name))
 		return 0;
-	/* Late, but not so late that the others have none: once, and without a run that does not count. */
-	if (begin > b->group_end + b->group_ns) {
+	if (begin > end_of_all(b) + b->opts.seconds * NS_PER_S / LATE) {
 		bench_skip(b, c->name, "no time left; --seconds gives more");
 		return 0;
 	}
 	fprintf(stderr, "[%3u s] %s: %s\n", (unsigned)((begin - b->begin) / NS_PER_S),
 		b->at->group->name, c->name);
+	end = case_end(b, begin);
+	/* Who is late does without a run that does not count. */
 	for (unsigned i = 0; i < 2 && !err && begin < b->group_end; i++)
 		err = measure(b, c, i, &warm_up);
+	first = bench_now_ns();
 	do {
 		for (unsigned i = 0; i < 2 && !err; i++) {
 			unsigned side = (n + i) % 2;
@@ -336,7 +352,7 @@ int bench_run(struct bench *b, const struct bench_case *c)
 			err = measure(b, c, side, &b->sample[side][n]);
 		}
 		n++;
-	} while (!err && !is_enough(b, begin, n));
+	} while (!err && !is_enough(b, first, end, n));
 	if (err) {
 		fprintf(stderr, "bench: %s: %s: %s\n", b->at->group->name, c->name, strerror(-err));
 		show_console(b);
@@ -354,17 +370,29 @@ static const char *missing(const struct bench *b, const struct bench_group *grou
 	return !group->without_uffd && *b->no_uffd ? b->no_uffd : NULL;
 }
 
+static unsigned share_of(const struct bench *b, const struct bench_group *group)
+{
+	return missing(b, group) ? 0 : group->share ? group->share : 1;
+}
+
+void bench_plan(struct bench *b, const struct bench_group *group)
+{
+	b->shares += share_of(b, group);
+}
+
 int bench_group_run(struct bench *b, const struct bench_group *group)
 {
 	FILE *head = b->opts.json ? stderr : b->out;
-	uint64_t now = bench_now_ns(), end = b->begin + b->opts.seconds * NS_PER_S;
+	uint64_t now = bench_now_ns(), end = end_of_all(b);
 	const char *why = missing(b, group);
+	unsigned share = share_of(b, group);
 
 	b->at = &b->results[b->nresults];
 	*b->at = (struct result){ .group = group };
 	host_get(&b->at->host);
-	b->group_ns = now < end ? (end - now) / (b->opts.ngroups - b->nresults) : 0;
-	b->group_end = now + b->group_ns;
+	b->group_end = now < end && share ? now + (end - now) * share / b->shares : now;
+	b->shares -= share;
+	b->cases = group->cases;
 	b->nresults++;
 	report_head(head, b->at, b->opts.reps);
 	fflush(head);

@@ -35,6 +35,8 @@ struct bench_group {
 	const char *what;      /* one line, for `umbra-bench list` */
 	const char *reference; /* what stands in the column of that name */
 	const char *unit;
+	unsigned cases;	   /* at the most: each has its part of the group's time */
+	unsigned share;	   /* of the time for all groups: so many parts; 0: one */
 	bool needs_kvm;	   /* all of it; else ask bench_has_kvm() */
 	bool without_uffd; /* runs where userfaultfd may not be used */
 	/* Call bench_run() for each case. Return 0 or its first error. */
@@ -87,11 +89,13 @@ struct bench_opts {
 	unsigned reps;	   /* 0: the default */
 	unsigned seconds;  /* for all groups; 0: the default */
 	unsigned patience; /* seconds for one repetition */
-	unsigned ngroups;  /* that will be run */
+	unsigned ngroups;  /* that will be run, at the most */
 	bool json, quick, is_long;
 };
 
 struct bench *bench_create(const struct bench_opts *opts);
+/* bench_plan - @group will be run: once for each, before the first is. */
+void bench_plan(struct bench *b, const struct bench_group *group);
 /* Print the head of the table; run; 0, -errno, or -ENODEV when the machine lacks what the group needs. */
 int bench_group_run(struct bench *b, const struct bench_group *group);
 /* Write JSON and charts, close the output. 0, or -errno when they could not be written. */

@@ -237,5 +237,7 @@ const struct bench_group bench_demand = {
 	.what = "first touch of guest memory, by vCPUs or by threads in the window",
 	.reference = "plain memslot (mapping), a bare userfaultfd loop, or pages mapped ahead",
 	.unit = "ns/page",
+	.cases = 4 * sizeof(cases) / sizeof(cases[0]) + 3,
+	.share = 4,
 	.run = run_demand,
 };

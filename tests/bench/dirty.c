@@ -293,6 +293,8 @@ const struct bench_group bench_dirty = {
 	.what = "the dirty log of a guest's 128 MiB (--quick: 16 MiB; --long: 1 GiB)",
 	.reference = "KVM's log or dirty ring, plain memslot",
 	.unit = "us",
+	.cases = CASES,
+	.share = 2,
 	.needs_kvm = true,
 	.run = run,
 };

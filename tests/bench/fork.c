@@ -283,5 +283,7 @@ const struct bench_group bench_fork = {
 	.what = "fork of 1 GiB that a guest and host threads have touched entirely",
 	.reference = "fork(2)",
 	.unit = "as named",
+	.cases = sizeof(cases) / sizeof(cases[0]) + 3,
+	.share = 2,
 	.run = run,
 };

@@ -242,5 +242,7 @@ const struct bench_group bench_growth = {
 	.what = "a step among many subscriptions, slots, pages, on one thread and on two",
 	.reference = "the same among 100; or one thread",
 	.unit = "ns/step",
+	.cases = 25,
+	.share = 2,
 	.run = run,
 };

@@ -302,5 +302,6 @@ const struct bench_group bench_ksm = {
 	.what = "merging equal pages",
 	.reference = "ksmd; invalidate-only",
 	.unit = "as named",
+	.cases = 4,
 	.run = run,
 };

@@ -40,7 +40,6 @@ static const char help[] =
 	"\n"
 	"Columns: median and quartiles of umbra, of the reference, and of the ratio of each pair of runs; the ratio\n"
 	"of the shortest runs, which says more on a busy machine; what the ratio should be at most.\n"
-	"On a busy machine: chrt -f 1 build/umbra-bench GROUP, for seconds, not minutes.\n"
 	"\n"
 	"Example: umbra-bench shadow --match zap --out /tmp/figures\n"
 	"Figures explained: docs/performance.md.\n"
@@ -136,6 +135,8 @@ static int run_groups(struct bench *b, char **names)
 {
 	bool all = !strcmp(*names, "all"), failed = false, ran = false;
 
+	for (size_t i = 0; all ? i < GROUPS : names[i] != NULL; i++)
+		bench_plan(b, all ? groups[i] : find_group(names[i]));
 	for (size_t i = 0; all ? i < GROUPS : names[i] != NULL; i++) {
 		int err = bench_group_run(b, all ? groups[i] : find_group(names[i]));
 

@@ -182,6 +182,8 @@ const struct bench_group bench_notify = {
 	.what = "start and end of a bracket, by who listens",
 	.reference = "what the case names",
 	.unit = "ns/bracket",
+	.cases = sizeof(cases) / sizeof(cases[0]),
+	.share = 2,
 	.without_uffd = true,
 	.run = run,
 };

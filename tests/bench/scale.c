@@ -175,5 +175,6 @@ const struct bench_group bench_scale = {
 	.what = "1 to 64 guests in a process, 1 MiB to 64 GiB (sparse) each; 256 pages touched",
 	.reference = "what the case names",
 	.unit = "us/guest",
+	.cases = sizeof(cases) / sizeof(cases[0]),
 	.run = run,
 };

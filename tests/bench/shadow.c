@@ -261,5 +261,6 @@ const struct bench_group bench_shadow = {
 	.what = "the secondary's own cost a page",
 	.reference = "what the case names",
 	.unit = "ns/page",
+	.cases = sizeof(cases) / sizeof(cases[0]),
 	.run = run,
 };

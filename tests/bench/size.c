@@ -73,5 +73,6 @@ const struct bench_group bench_size = {
 	.what = "metadata of guest memory",
 	.reference = "the limit",
 	.unit = "bytes/page",
+	.cases = sizeof(cases) / sizeof(cases[0]),
 	.run = run,
 };

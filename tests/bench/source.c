@@ -319,5 +319,6 @@ const struct bench_group bench_source = {
 	.what = "first store of a host thread to a page that the host view does not let it store to",
 	.reference = "bare",
 	.unit = "us a store",
+	.cases = sizeof(cases) / sizeof(cases[0]) + sizeof(calls) / sizeof(calls[0]),
 	.run = run,
 };

@@ -339,6 +339,7 @@ const struct bench_group bench_start = {
 	.what = "from exec of umbra to the first byte of its guest, and to its end",
 	.reference = "bare system calls, QEMU microvm, the limit",
 	.unit = "ms",
+	.cases = 5,
 	.needs_kvm = true,
 	.without_uffd = false,
 	.run = run,
