@@ -73,9 +73,11 @@ UTEST(console, nothing_is_read, .init = setup, .fini = scratch_remove)
 UTEST(console, interrupted, .init = setup, .fini = scratch_remove)
 {
 	const struct said *s;
-	char *text;
+	char *text, under[96];
 
-	s = umbra_under("sh -c '\"$0\" \"$@\" & sleep 0.5; kill -TERM $!; wait $!'",
+	snprintf(under, sizeof(under), "sh -c '\"$0\" \"$@\" & sleep %u.5; kill -TERM $!; wait $!'",
+		 test_slowness() > 1 ? 4 : 0);
+	s = umbra_under(under,
 			"run configs/touch-2.dts --stats --trace %s "
 			"--set '/chosen/bootargs=workload=touch rounds=0'",
 			scratch("trace"));

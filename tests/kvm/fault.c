@@ -126,8 +126,11 @@ static void fail_each_call(const struct fault *f)
 
 	for (unsigned n = 1; n <= calls; n += step) {
 		step = n < most ? 1 : calls > n + later ? (calls - n) / later : 1;
-		make_rule(rule, sizeof(rule), f, n, "");
-		check_run(rule);
+		/* On a slow host one of the two is enough. */
+		if (test_slowness() == 1 || !f->for_good || n > most) {
+			make_rule(rule, sizeof(rule), f, n, "");
+			check_run(rule);
+		}
 		if (!f->for_good || n > most)
 			continue;
 		make_rule(rule, sizeof(rule), f, n, "+");
@@ -176,8 +179,9 @@ UTEST(fault, churn, .init = setup, .fini = fini)
 		"run %s --timeout %u --set /umbra/image=%s/guest/guest.elf --set /umbra/churn/enabled=1 "
 		"--set /umbra/churn/period-us=20 --set /work/reg=0x80000000,128K "
 		"--set /umbra/host/threads=1 "
-		"--set '/chosen/bootargs=workload=touch pattern=random op=mixed rounds=40'",
-		scratch_dtb("touch-2"), slowly(5000) / 1000, test_build_dir());
+		"--set '/chosen/bootargs=workload=touch pattern=random op=mixed rounds=%u'",
+		scratch_dtb("touch-2"), slowly(5000) / 1000, test_build_dir(),
+		test_slowness() > 1 ? 10 : 40);
 	most = test_slowness() > 1 ? 1 : 3;
 	fail_all_calls();
 }
