@@ -155,6 +155,18 @@ static inline void rig_wait(const atomic_uint *fatal)
 		sched_yield();
 }
 
+/*
+ * Until a writer waits at the lock itself, which the caller holds for reading: from then on not even a reader gets it. That it has
+ * said so (waiting) is not enough, it may still be trying.
+ */
+static inline void rig_wait_writer(struct rwlock *l)
+{
+	while (!pthread_rwlock_tryrdlock(&l->shard[0].rwlock)) {
+		pthread_rwlock_unlock(&l->shard[0].rwlock);
+		sched_yield();
+	}
+}
+
 /* Fails the test unless table, slots and hptes agree. Nothing may be under way. */
 void rig_check(struct rig *r);
 

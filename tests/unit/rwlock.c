@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "mmu/base/sync.h"
+#include "tests/rig.h"
 #include "tests/test.h"
 
 static struct rwlock l;
@@ -125,11 +126,7 @@ UTEST(rwlock, a_waiting_writer_goes_first)
 	check(gets_it(&reader, 0));
 	begin(&writer, true);
 	check(!gets_it(&writer, 0));
-	/* The writer has said that it waits before it has come to the lock itself: try until it has. */
-	while (!pthread_rwlock_tryrdlock(&l.shard[0].rwlock)) {
-		pthread_rwlock_unlock(&l.shard[0].rwlock);
-		sched_yield();
-	}
+	rig_wait_writer(&l);
 	begin(&late, false);
 	check(!gets_it(&late, 1), "a reader went before the writer");
 	end(&reader);

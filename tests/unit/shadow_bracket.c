@@ -116,11 +116,7 @@ UTEST(shadow, a_bracket_waits_for_an_install)
 	fault = rig_thread(load_guest, (void *)3);
 	gate_wait(&map_gate);
 	changer = begin_change(&change);
-	/* It queues for the lock: then not even a reader gets it. */
-	while (!pthread_rwlock_tryrdlock(&r.shadow->mmu_lock.shard[0].rwlock)) {
-		pthread_rwlock_unlock(&r.shadow->mmu_lock.shard[0].rwlock);
-		sched_yield();
-	}
+	rig_wait_writer(&r.shadow->mmu_lock);
 	check_eq(rig_frame(&r, 3), frame);
 	gate_open(&map_gate);
 	check_eq((uint64_t)(uintptr_t)rig_join(fault), 33);

@@ -98,12 +98,6 @@ static void *load(void *arg)
 	return arg;
 }
 
-static void wait_for_waiters(unsigned n)
-{
-	while (atomic_load(&r.shadow->mmu_lock.waiting) < n)
-		sched_yield();
-}
-
 /* A writer, and behind it a fault that needs the lock. */
 UTEST(shadow_flush, who_protects_a_long_range_yields, .init = up, .fini = down)
 {
@@ -115,9 +109,10 @@ UTEST(shadow_flush, who_protects_a_long_range_yields, .init = up, .fini = down)
 	atomic_store(&r.shadow->zap_piece, 16);
 	rwlock_read_acquire(&r.shadow->mmu_lock);
 	writer = rig_thread(make_read_only, NULL);
-	wait_for_waiters(1);
+	rig_wait_writer(&r.shadow->mmu_lock);
 	reader = rig_thread(load, NULL);
-	wait_for_waiters(2);
+	while (atomic_load(&r.shadow->mmu_lock.waiting) < 2)
+		sched_yield();
 	rwlock_read_release(&r.shadow->mmu_lock);
 	rig_join(writer);
 	rig_join(reader);

@@ -302,8 +302,7 @@ UTEST(shadow_large, a_long_zap_yields)
 	atomic_store(&r.shadow->zap_piece, 16);
 	rwlock_read_acquire(&r.shadow->mmu_lock);
 	zapper = rig_thread(zap_host, NULL);
-	while (atomic_load(&r.shadow->mmu_lock.waiting) < 1)
-		sched_yield();
+	rig_wait_writer(&r.shadow->mmu_lock);
 	faulter = rig_thread(load_guest, NULL);
 	while (atomic_load(&r.shadow->mmu_lock.waiting) < 2)
 		sched_yield();
