@@ -68,7 +68,7 @@ BENCH_OBJ := $(call objects,tests/bench/*.c)
 STRESS_OBJ := $(call objects,tests/stress/*.c)
 FAKE_OBJ  := $(call objects,tests/unit/fake_*.c)
 # These take mmap() over, which the thread sanitizer has taken already.
-NOT.tsan  := $(call objects,tests/unit/slot_fail.c tests/unit/shadow_inject.c)
+NOT.tsan  := $(call objects,tests/unit/slot_fail.c tests/unit/shadow_inject.c tests/unit/audit_place.c)
 TEST_OBJ  := $(filter-out $(FAKE_OBJ) $(NOT.$(PROFILE)),$(call objects,tests/unit/*.c tests/kvm/*.c))
 AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)

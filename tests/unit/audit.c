@@ -2,13 +2,12 @@
 /*
  * Raw system calls on the host view of a region with an audit, under each source that has events: what becomes of the pages, for the
  * host, for a guest, and for what others have put in their place. docs/notifier-sources.md says which test shows what; audit_move.c
- * has mremap(), audit_log.c what has not been followed yet.
+ * has mremap(), audit_place.c views that follow one another, audit_log.c what has not been followed yet.
  */
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,44 +166,6 @@ ATEST(what_others_map_over_it_is_theirs)
 	check(mmap(host_page(8), 2 * PAGE_SIZE, PROT_READ | PROT_WRITE,
 		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == host_page(8));
 	check_stranger(8);
-}
-
-/* What the system may do, and does when it likes: give the next view that is mapped the place of one that is gone. Until then nobody has it. */
-static void *place;
-
-void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
-{
-	if (place && fd >= 0 && (flags & MAP_SHARED)) {
-		addr = place;
-		flags |= MAP_FIXED;
-		place = NULL;
-	}
-	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
-}
-
-/* A region where another one has been, a part of which is there still. */
-ATEST(a_region_in_the_hole_of_another)
-{
-	uint64_t value = 7, got;
-	hva_t hva;
-
-	stamp_pages(0, 64);
-	check(mmap(host_page(8), 16 * PAGE_SIZE, PROT_NONE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == host_page(8));
-	check_eq(raw_stats().raw_unmaps, 1);
-	place = host_page(8);
-	check_eq(hostmm_map(audited.mm, 16, BOTH, NULL, NULL, &hva), 0);
-	check(!place && hva == rig_hva(&audited, 8));
-	check_eq(hostmm_write(audited.mm, hva, &value, sizeof(value)), 0);
-	check_eq(load_from(audited.host, 8), 7);
-	check_there(7, 107);
-	check_there(24, 124);
-	check_eq(hostmm_discard(audited.mm, rig_hva(&audited, 0), rig_hva(&audited, 64)), 0);
-	check_eq(load_from(audited.host, 8), 7);
-	check_eq(hostmm_read(audited.mm, hva, &got, sizeof(got)), 0);
-	check_eq(got, 7);
-	check_eq(hostmm_unmap(audited.mm, hva), 0);
-	audited.damaged = true;
 }
 
 /* ---- Umbra's own ---- */
