@@ -67,8 +67,9 @@ GUEST_OBJ := $(call objects,guest/*.c guest/*.S)
 BENCH_OBJ := $(call objects,tests/bench/*.c)
 STRESS_OBJ := $(call objects,tests/stress/*.c)
 FAKE_OBJ  := $(call objects,tests/unit/fake_*.c)
-# These take mmap() over, which the thread sanitizer has taken already.
-NOT.tsan  := $(call objects,tests/unit/slot_fail.c tests/unit/shadow_inject.c tests/unit/audit_place.c)
+# These take mmap() over, which the thread sanitizer has taken already; or they end threads in the middle of an access by a signal, which it
+# holds back until the access is over.
+NOT.tsan  := $(call objects,$(patsubst %,tests/unit/%.c,slot_fail shadow_inject audit_place limits_thread))
 TEST_OBJ  := $(filter-out $(FAKE_OBJ) $(NOT.$(PROFILE)),$(call objects,tests/unit/*.c tests/kvm/*.c))
 AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)

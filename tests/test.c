@@ -293,7 +293,7 @@ int main(int argc, char **argv)
 	}
 	printf("%u passed, %u failed, %u skipped\n", count[TEST_PASSED], count[TEST_FAILED],
 	       count[TEST_SKIPPED]);
-	return count[TEST_FAILED] || !count[TEST_PASSED];
+	return count[TEST_FAILED] || !(count[TEST_PASSED] + count[TEST_SKIPPED]);
 }
 
 #endif
