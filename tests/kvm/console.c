@@ -76,7 +76,7 @@ UTEST(console, interrupted, .init = setup, .fini = scratch_remove)
 	char *text, under[96];
 
 	snprintf(under, sizeof(under), "sh -c '\"$0\" \"$@\" & sleep %u.5; kill -TERM $!; wait $!'",
-		 test_slowness() > 1 ? 4 : 0);
+		 test_slowness() > 1 ? 4u : 0u);
 	s = umbra_under(under,
 			"run configs/touch-2.dts --stats --trace %s "
 			"--set '/chosen/bootargs=workload=touch rounds=0'",

@@ -181,7 +181,7 @@ UTEST(fault, churn, .init = setup, .fini = fini)
 		"--set /umbra/host/threads=1 "
 		"--set '/chosen/bootargs=workload=touch pattern=random op=mixed rounds=%u'",
 		scratch_dtb("touch-2"), slowly(5000) / 1000, test_build_dir(),
-		test_slowness() > 1 ? 3 : 40);
+		test_slowness() > 1 ? 3u : 40u);
 	most = test_slowness() > 1 ? 1 : 3;
 	fail_all_calls();
 }
