@@ -230,22 +230,6 @@ bool uffd_is_fault(const struct uffd_msg *msg, struct uffd_fault *fault)
 	return true;
 }
 
-int uffd_read_fault(struct uffd *u, int stop_fd, struct uffd_fault *fault)
-{
-	struct uffd_msg msg;
-	int rc;
-
-	do {
-		rc = uffd_wait(u, stop_fd);
-		if (rc <= 0)
-			return rc;
-		rc = uffd_read(u, &msg);
-	} while (!rc); /* another thread was faster */
-	if (rc < 0)
-		return rc;
-	return uffd_is_fault(&msg, fault) ? 1 : -EPROTO;
-}
-
 static struct uffdio_range range_of(void *addr, size_t len)
 {
 	return (struct uffdio_range){ .start = (uint64_t)(uintptr_t)addr, .len = len };

@@ -73,14 +73,9 @@ struct uffd_fault {
 };
 
 /*
- * uffd_read_fault - wait for one page fault, or until @stop_fd is readable.
- * 1 and the fault; 0 when told to stop; -errno when the descriptor is dead. Any number of threads may wait.
- */
-int uffd_read_fault(struct uffd *u, int stop_fd, struct uffd_fault *fault);
-
-/*
- * The same in parts, for who takes events, too. uffd_wait - until there is something to read. 1, 0, -errno as above.
- * uffd_read - one message, if another thread was not faster. 1, 0, -errno. reading held. Faults come before events.
+ * uffd_wait - until there is something to read (1), or @stop_fd is readable (0); -errno when the descriptor is dead. Any number of
+ * threads may wait.
+ * uffd_read - one message, if another thread was not faster. 1, 0, -errno. With events reading is held. Faults come before events.
  * uffd_is_fault - the fault of @msg, if it is one.
  */
 int uffd_wait(struct uffd *u, int stop_fd);

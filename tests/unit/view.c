@@ -390,15 +390,16 @@ UTEST(uffd, read_stops_when_told_or_dead, .init = view_up, .fini = view_down)
 {
 	struct uffd dead = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
 	int silent[2], told[2];
-	struct uffd_fault fault;
+	struct uffd_msg msg;
 
 	check(dead.fd >= 0 && !pipe2(silent, O_CLOEXEC) && !pipe2(told, O_CLOEXEC));
 	check_eq(write(told[1], "", 1), 1);
-	check_eq(uffd_read_fault(&v.uffd, told[0], &fault), 0);
-	check(uffd_read_fault(&dead, silent[0], &fault) < 0);
+	check_eq(uffd_wait(&v.uffd, told[0]), 0);
+	check_eq(uffd_wait(&dead, silent[0]), 1);
+	check(uffd_read(&dead, &msg) < 0);
 	close(dead.fd);
 	dead.fd = -1; /* poll() ignores it: silence, until told */
-	check_eq(uffd_read_fault(&dead, told[0], &fault), 0);
+	check_eq(uffd_wait(&dead, told[0]), 0);
 	for (int i = 0; i < 2; i++) {
 		close(silent[i]);
 		close(told[i]);
