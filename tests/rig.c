@@ -266,6 +266,7 @@ void rig_up(struct rig *r, const struct rig_opts *opts)
 	int rc;
 
 	memset(r, 0, sizeof(*r));
+	r->in_backend = (struct gate)GATE_INIT;
 	r->pages = pages;
 	the_rig = r;
 	/* Before a trap takes the signals: it hands on what is not its own, and this does not. */
@@ -332,6 +333,13 @@ static void report_wrong(void *ctx, gfn_t gfn, uint64_t spte, const char *what)
 void rig_check(struct rig *r)
 {
 	check_eq(shadow_check(r->shadow, report_wrong, NULL), 0);
+}
+
+void rig_stop(struct rig *r, uint64_t page, uint64_t n)
+{
+	(void)page;
+	(void)n;
+	gate_pass(&r->in_backend);
 }
 
 pthread_t rig_thread(void *(*fn)(void *), void *arg)

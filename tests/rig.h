@@ -79,6 +79,7 @@ struct rig {
 	char *host;  /* the host view */
 	char *guest; /* the window under slot 1 */
 
+	struct gate in_backend; /* for rig_stop() */
 	/* Called by the backend of the rig, if set, before and after the window's own function. */
 	void (*_Atomic before_map)(struct rig *r, uint64_t page, uint64_t n);
 	void (*_Atomic after_map)(struct rig *r, uint64_t page, uint64_t n);
@@ -154,6 +155,9 @@ static inline void rig_wait(const atomic_uint *fatal)
 	while (!atomic_load(fatal))
 		sched_yield();
 }
+
+/* For before_map and the like: stop at in_backend, if it is armed. */
+void rig_stop(struct rig *r, uint64_t page, uint64_t n);
 
 /*
  * Until a writer waits at the lock itself, which the caller holds for reading: from then on not even a reader gets it. That it has

@@ -91,34 +91,23 @@ UTEST(shadow, an_open_bracket_of_a_neighbour_is_noticed)
 }
 
 /* (4) The bracket starts when the entry is in the table but not yet in the window: the lock orders them. */
-static struct gate map_gate;
-
-static void stop_in_map(struct rig *rig, uint64_t page, uint64_t n)
-{
-	(void)rig;
-	(void)page;
-	(void)n;
-	gate_pass(&map_gate);
-}
-
 UTEST(shadow, a_bracket_waits_for_an_install)
 {
 	struct change change = { .fn = migrate_away, .page = 3, .end = 4 };
 	pthread_t fault, changer;
 	fn_t frame;
 
-	map_gate = (struct gate)GATE_INIT;
 	up_with((struct rig_opts){ .pages = 16, .around = 1 });
 	rig_store(rig_word(r.host, 3, 0), 33);
 	frame = rig_frame(&r, 3);
-	r.before_map = stop_in_map;
-	gate_arm(&map_gate);
+	r.before_map = rig_stop;
+	gate_arm(&r.in_backend);
 	fault = rig_thread(load_guest, (void *)3);
-	gate_wait(&map_gate);
+	gate_wait(&r.in_backend);
 	changer = begin_change(&change);
 	rig_wait_writer(&r.shadow->mmu_lock);
 	check_eq(rig_frame(&r, 3), frame);
-	gate_open(&map_gate);
+	gate_open(&r.in_backend);
 	check_eq((uint64_t)(uintptr_t)rig_join(fault), 33);
 	rig_join(changer);
 	check(rig_frame(&r, 3) != frame);

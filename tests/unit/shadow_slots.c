@@ -91,32 +91,21 @@ UTEST(shadow, a_pane_that_comes_to_a_shut_window_is_shut)
 }
 
 /* A fault that meets a slot on its way out waits, and fails when it is gone. */
-static struct gate zap_gate;
-
-static void stop_in_zap(struct rig *rig, uint64_t page, uint64_t n)
-{
-	(void)rig;
-	(void)page;
-	(void)n;
-	gate_pass(&zap_gate);
-}
-
 UTEST(shadow, a_fault_waits_for_a_slot_on_its_way_out)
 {
 	pthread_t fault, remover;
 
-	zap_gate = (struct gate)GATE_INIT;
 	up_with((struct rig_opts){ .pages = 16, .around = 1 });
 	rig_store(rig_word(r.guest, 3, 0), 3);
-	r.before_zap = stop_in_zap;
-	gate_arm(&zap_gate);
+	r.before_zap = rig_stop;
+	gate_arm(&r.in_backend);
 	remover = rig_thread(remove_slot, NULL);
-	gate_wait(&zap_gate);
+	gate_wait(&r.in_backend);
 	fault = rig_thread(try_load, rig_word(r.guest, 4, 0));
 	while (!retries())
 		sched_yield();
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 3); /* still there: the zap has not begun */
-	gate_open(&zap_gate);
+	gate_open(&r.in_backend);
 	rig_join(remover);
 	check(!rig_join(fault));
 	check_eq(r.window_fatal, 0);

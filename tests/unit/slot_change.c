@@ -200,16 +200,6 @@ UTEST(slot_change, two_slots_of_one_page, .init = up, .fini = down)
 
 /* ---- A fault under way ---- */
 
-static struct gate map_gate;
-
-static void stop_in_map(struct rig *rig, uint64_t page, uint64_t n)
-{
-	(void)rig;
-	(void)page;
-	(void)n;
-	gate_pass(&map_gate);
-}
-
 static void *store_page_3(void *arg)
 {
 	rig_store(rig_word(r.guest, 3, 0), 33);
@@ -227,16 +217,15 @@ UTEST(slot_change, a_slot_moves_under_a_fault, .init = up, .fini = down)
 {
 	pthread_t fault, mover;
 
-	map_gate = (struct gate)GATE_INIT;
-	gate_arm(&map_gate);
-	r.before_map = stop_in_map;
+	gate_arm(&r.in_backend);
+	r.before_map = rig_stop;
 	fault = rig_thread(store_page_3, NULL);
-	gate_wait(&map_gate);
+	gate_wait(&r.in_backend);
 	mover = rig_thread(move_away, NULL);
 	while (is_slot(RIG_GFN))
 		sched_yield();
 	check(!is_slot(0x9000));
-	gate_open(&map_gate);
+	gate_open(&r.in_backend);
 	rig_join(mover);
 	rig_join(fault);
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
@@ -244,16 +233,6 @@ UTEST(slot_change, a_slot_moves_under_a_fault, .init = up, .fini = down)
 	check(is_mapped(0x9003));
 	check_eq(r.window_fatal, 0);
 	rig_check(&r);
-}
-
-static struct gate zap_gate;
-
-static void stop_in_zap(struct rig *rig, uint64_t page, uint64_t n)
-{
-	(void)rig;
-	(void)page;
-	(void)n;
-	gate_pass(&zap_gate);
 }
 
 static uint64_t faults(void)
@@ -271,16 +250,15 @@ UTEST(slot_change, a_fault_waits_for_a_moving_slot, .init = up, .fini = down)
 	uint64_t before;
 
 	rig_store(rig_word(r.guest, 9, 0), 9);
-	zap_gate = (struct gate)GATE_INIT;
-	gate_arm(&zap_gate);
-	r.before_zap = stop_in_zap;
+	gate_arm(&r.in_backend);
+	r.before_zap = rig_stop;
 	mover = rig_thread(move_away, NULL);
-	gate_wait(&zap_gate);
+	gate_wait(&r.in_backend);
 	before = faults();
 	fault = rig_thread(store_page_3, NULL);
 	while (faults() == before)
 		sched_yield();
-	gate_open(&zap_gate);
+	gate_open(&r.in_backend);
 	rig_join(mover);
 	rig_join(fault);
 	check_eq(rig_load(rig_word(r.guest, 3, 0)), 33);
