@@ -396,3 +396,15 @@ uint64_t json_field(const char *text, const char *name)
 	check(at, "no %s in %s", key, text);
 	return strtoull(at + strlen(key), NULL, 10);
 }
+
+void kvm_setup(void)
+{
+	need_kvm();
+	scratch_make();
+}
+
+void kvm_fini(void)
+{
+	umbra_inject(NULL);
+	scratch_remove();
+}

@@ -46,6 +46,9 @@ void umbra_inject(const char *rules);
 
 /* Skip the test where no guest can run. */
 void need_kvm(void);
+/* .init and .fini of tests that need KVM and a place for files; the second ends failures that were asked for, too. */
+void kvm_setup(void);
+void kvm_fini(void);
 
 /* A directory of the test's own, and paths in it (four at a time). */
 void scratch_make(void);

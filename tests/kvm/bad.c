@@ -21,21 +21,9 @@
 
 #define NOBODY "setpriv --reuid=65534 --regid=65534 --clear-groups"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
-static void fini(void)
-{
-	umbra_inject(NULL);
-	scratch_remove();
-}
-
 /* Machines: tests/unit/machine.c has the details; these show that the reason arrives. */
 
-UTEST(bad, machines, .init = setup, .fini = fini)
+UTEST(bad, machines, .init = kvm_setup, .fini = kvm_fini)
 {
 	static const struct {
 		const char *set, *says;
@@ -73,7 +61,7 @@ UTEST(bad, machines, .init = setup, .fini = fini)
 
 /* Inputs. */
 
-UTEST(bad, input_missing, .init = setup, .fini = fini)
+UTEST(bad, input_missing, .init = kvm_setup, .fini = kvm_fini)
 {
 	umbra_ended_soon(umbra("run configs/digest.dts --input %s", scratch("none")), 126,
 			 "cannot be opened: No such file or directory; give a file");
@@ -87,7 +75,7 @@ UTEST(bad, input_missing, .init = setup, .fini = fini)
 			 "not a regular file");
 }
 
-UTEST(bad, input_unreadable, .init = setup, .fini = fini)
+UTEST(bad, input_unreadable, .init = kvm_setup, .fini = kvm_fini)
 {
 	scratch_write("secret", "x", 1);
 	check(!chmod(scratch("secret"), 0));
@@ -124,7 +112,7 @@ static int run_here(const char *config, const char *set, const struct vm_opts *o
 }
 
 /* What the guest has not read yet is gone: it must not read zeros there. */
-UTEST(bad, input_that_shrinks, .init = setup, .fini = fini)
+UTEST(bad, input_that_shrinks, .init = kvm_setup, .fini = kvm_fini)
 {
 	char *path = strdup(scratch_random("input", 8 << 20));
 	struct vm_opts opts = { .input = path, .phase = shrink, .phase_ctx = path };
@@ -134,7 +122,7 @@ UTEST(bad, input_that_shrinks, .init = setup, .fini = fini)
 }
 
 /* The message of the same, from outside: the input ends early for pread(). */
-UTEST(bad, input_that_shrinks_is_named, .init = setup, .fini = fini)
+UTEST(bad, input_that_shrinks_is_named, .init = kvm_setup, .fini = kvm_fini)
 {
 	const struct said *s;
 
@@ -169,7 +157,7 @@ static void *read_all(void *arg)
 }
 
 /* Somebody made the pipe non-blocking: all that the guest says arrives nevertheless. */
-UTEST(bad, stdout_that_does_not_block, .init = setup, .fini = fini)
+UTEST(bad, stdout_that_does_not_block, .init = kvm_setup, .fini = kvm_fini)
 {
 	static const char set[] = "/chosen/bootargs=workload=bad kind=malformed", fill[4096] = "";
 	const struct vm_opts none = { 0 };
@@ -213,7 +201,7 @@ static void check_same(const struct leak_snapshot *before, const char *what)
 }
 
 /* Good and bad ends alike, again and again in one process. */
-UTEST(bad, runs_leave_nothing_behind, .init = setup, .fini = fini)
+UTEST(bad, runs_leave_nothing_behind, .init = kvm_setup, .fini = kvm_fini)
 {
 	static const struct {
 		const char *config, *set;
@@ -247,7 +235,7 @@ UTEST(bad, runs_leave_nothing_behind, .init = setup, .fini = fini)
 
 /* Hosts. */
 
-UTEST(bad, no_kvm, .init = scratch_make, .fini = fini)
+UTEST(bad, no_kvm, .init = scratch_make, .fini = kvm_fini)
 {
 	umbra_inject("open:/dev/kvm:ENOENT");
 	umbra_ended_soon(umbra("run configs/hello.dts"), 125,
@@ -258,7 +246,7 @@ UTEST(bad, no_kvm, .init = scratch_make, .fini = fini)
 }
 
 /* A file of that name that is no KVM, as some containers have it. */
-UTEST(bad, kvm_that_is_no_kvm, .init = setup, .fini = fini)
+UTEST(bad, kvm_that_is_no_kvm, .init = kvm_setup, .fini = kvm_fini)
 {
 	char rule[64];
 
@@ -268,7 +256,7 @@ UTEST(bad, kvm_that_is_no_kvm, .init = setup, .fini = fini)
 			 "vm: kvm: /dev/kvm is not KVM (KVM_GET_API_VERSION: Inappropriate ioctl");
 }
 
-UTEST(bad, no_userfaultfd, .init = scratch_make, .fini = fini)
+UTEST(bad, no_userfaultfd, .init = scratch_make, .fini = kvm_fini)
 {
 	umbra_inject("userfaultfd:EPERM,open:/dev/userfaultfd:EACCES");
 	umbra_ended_soon(umbra("run configs/hello.dts"), 125,
@@ -278,7 +266,7 @@ UTEST(bad, no_userfaultfd, .init = scratch_make, .fini = fini)
 	umbra_ended_soon(umbra("run configs/hello.dts"), 125, "this kernel's userfaultfd lacks");
 }
 
-UTEST(bad, no_userfaultfd_for_nobody, .init = setup, .fini = fini)
+UTEST(bad, no_userfaultfd_for_nobody, .init = kvm_setup, .fini = kvm_fini)
 {
 	FILE *f = fopen("/proc/sys/vm/unprivileged_userfaultfd", "re");
 	char c = f ? (char)fgetc(f) : '?';
@@ -292,7 +280,7 @@ UTEST(bad, no_userfaultfd_for_nobody, .init = setup, .fini = fini)
 }
 
 /* One more each time, until there are enough. */
-UTEST(bad, no_descriptors, .init = setup, .fini = fini)
+UTEST(bad, no_descriptors, .init = kvm_setup, .fini = kvm_fini)
 {
 	char *dtb = strdup(scratch_dtb("hello")), under[64];
 	int n = 4;
@@ -310,7 +298,7 @@ UTEST(bad, no_descriptors, .init = setup, .fini = fini)
 }
 
 /* Missing pages must not read as zeros: the machine stops, whichever read it is that fails. */
-UTEST(bad, fault_thread_that_dies, .init = setup, .fini = fini)
+UTEST(bad, fault_thread_that_dies, .init = kvm_setup, .fini = kvm_fini)
 {
 	char rule[64];
 

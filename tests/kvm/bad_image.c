@@ -9,18 +9,6 @@
 
 #include "tests/umbra.h"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
-static void fini(void)
-{
-	umbra_inject(NULL);
-	scratch_remove();
-}
-
 static Elf64_Ehdr *image;
 static size_t image_size;
 
@@ -33,7 +21,7 @@ static void setup_image(void)
 {
 	char path[4096];
 
-	setup();
+	kvm_setup();
 	snprintf(path, sizeof(path), "%s/guest/guest.elf", test_build_dir());
 	image = file_read(path, &image_size);
 }
@@ -42,7 +30,7 @@ static void fini_image(void)
 {
 	free(image);
 	image = NULL;
-	fini();
+	kvm_fini();
 }
 
 static void check_image(size_t size, const char *says)
@@ -103,7 +91,7 @@ UTEST(bad_image, image_oversized, .init = setup_image, .fini = fini_image)
 	check_image(image_size, "does not fit");
 }
 
-UTEST(bad_image, image_that_is_no_file, .init = setup, .fini = fini)
+UTEST(bad_image, image_that_is_no_file, .init = kvm_setup, .fini = kvm_fini)
 {
 	umbra_ended_soon(umbra("run configs/hello.dts --set /umbra/image=/no/such/file"), 126,
 			 "/no/such/file: cannot open the image: No such file");

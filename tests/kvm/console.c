@@ -6,12 +6,6 @@
 
 #include "tests/umbra.h"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
 UTEST(console, quiet, .init = need_kvm)
 {
 	const struct said *s = umbra("run configs/counter.dts --quiet --set /umbra/host/seconds=1");
@@ -41,7 +35,7 @@ UTEST(console, console_that_goes_away, .init = need_kvm)
 #define FULL_PIPE "sh -c 'mkfifo %s; exec 1<>%s %s; head -c 65536 /dev/zero; exec \"$0\" \"$@\"'"
 
 /* That must cost no more than the timeout, with each vCPU in the way of the others. */
-UTEST(console, console_that_nobody_reads, .init = setup, .fini = scratch_remove)
+UTEST(console, console_that_nobody_reads, .init = kvm_setup, .fini = scratch_remove)
 {
 	for (unsigned cpus = 1; cpus <= 4; cpus += 3) {
 		char under[256];
@@ -58,7 +52,7 @@ UTEST(console, console_that_nobody_reads, .init = setup, .fini = scratch_remove)
 }
 
 /* Neither is stderr: messages are dropped after a while. */
-UTEST(console, nothing_is_read, .init = setup, .fini = scratch_remove)
+UTEST(console, nothing_is_read, .init = kvm_setup, .fini = scratch_remove)
 {
 	char under[256];
 	const struct said *s;
@@ -70,7 +64,7 @@ UTEST(console, nothing_is_read, .init = setup, .fini = scratch_remove)
 }
 
 /* sh ignores SIGINT for what runs in the background; SIGTERM goes the same way. */
-UTEST(console, interrupted, .init = setup, .fini = scratch_remove)
+UTEST(console, interrupted, .init = kvm_setup, .fini = scratch_remove)
 {
 	const struct said *s;
 	char *text, under[96];
@@ -96,7 +90,7 @@ UTEST(console, interrupted, .init = setup, .fini = scratch_remove)
 }
 
 /* It hangs in the trace, as nobody reads that pipe; the second signal does not ask. */
-UTEST(console, interrupted_twice, .init = setup, .fini = scratch_remove)
+UTEST(console, interrupted_twice, .init = kvm_setup, .fini = scratch_remove)
 {
 	char under[256];
 

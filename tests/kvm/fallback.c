@@ -10,12 +10,6 @@
 
 #include "tests/umbra.h"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
 static void teardown(void)
 {
 	umbra_inject(NULL);
@@ -56,7 +50,7 @@ static unsigned long seen(const char *path)
 	return sum;
 }
 
-UTEST(fallback, pool_is_a_memfd, .init = setup, .fini = teardown)
+UTEST(fallback, pool_is_a_memfd, .init = kvm_setup, .fini = teardown)
 {
 	const char *counts = scratch("counts");
 
@@ -66,7 +60,7 @@ UTEST(fallback, pool_is_a_memfd, .init = setup, .fini = teardown)
 	check(seen(counts) > 0, "the pool did not ask for a file system");
 }
 
-UTEST(fallback, pool_cannot_have_huge_pages, .init = setup, .fini = teardown)
+UTEST(fallback, pool_cannot_have_huge_pages, .init = kvm_setup, .fini = teardown)
 {
 	char rules[64];
 
@@ -75,7 +69,7 @@ UTEST(fallback, pool_cannot_have_huge_pages, .init = setup, .fini = teardown)
 }
 
 #ifdef MADV_POPULATE_WRITE
-UTEST(fallback, pool_cannot_be_populated, .init = setup, .fini = teardown)
+UTEST(fallback, pool_cannot_be_populated, .init = kvm_setup, .fini = teardown)
 {
 	char rules[64];
 

@@ -145,19 +145,7 @@ static void fail_all_calls(void)
 	umbra_inject(NULL);
 }
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
-static void fini(void)
-{
-	umbra_inject(NULL);
-	scratch_remove();
-}
-
-UTEST(fault, digest, .init = setup, .fini = fini)
+UTEST(fault, digest, .init = kvm_setup, .fini = kvm_fini)
 {
 	scratch_random("input", 70000);
 	snprintf(command, sizeof(command),
@@ -172,7 +160,7 @@ UTEST(fault, digest, .init = setup, .fini = fini)
 }
 
 /* Frames that live away from home, host threads, pages that come and go. */
-UTEST(fault, churn, .init = setup, .fini = fini)
+UTEST(fault, churn, .init = kvm_setup, .fini = kvm_fini)
 {
 	snprintf(
 		command, sizeof(command),

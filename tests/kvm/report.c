@@ -7,12 +7,6 @@
 
 #include "tests/umbra.h"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
 /* The number that stands right before @what in @line. */
 static double number_before(const char *line, const char *what)
 {
@@ -75,7 +69,7 @@ UTEST(report, stats_as_json, .init = need_kvm)
 	check_eq(json_field(s->err, "status"), 7);
 }
 
-UTEST(report, trace_opens_in_viewers, .init = setup, .fini = scratch_remove)
+UTEST(report, trace_opens_in_viewers, .init = kvm_setup, .fini = scratch_remove)
 {
 	static const char *const events[] = {
 		"kvm_page_fault", "kvm_mmu_set_spte",	  "kvm_exit",	   "kvm_unmap_hva_range",
@@ -106,7 +100,7 @@ UTEST(report, trace_opens_in_viewers, .init = setup, .fini = scratch_remove)
 }
 
 /* A file is emptied when there is something to put there, and never one that the run reads. */
-UTEST(report, trace_spares_files, .init = setup, .fini = scratch_remove)
+UTEST(report, trace_spares_files, .init = kvm_setup, .fini = scratch_remove)
 {
 	char *text;
 
@@ -145,7 +139,7 @@ UTEST(report, trace_spares_files, .init = setup, .fini = scratch_remove)
 }
 
 /* The ring is bounded, and says so; how soon it is full is the host's affair. */
-UTEST(report, long_trace_keeps_the_end, .init = setup, .fini = scratch_remove)
+UTEST(report, long_trace_keeps_the_end, .init = kvm_setup, .fini = scratch_remove)
 {
 	const struct said *s;
 	unsigned seconds = 1;
@@ -165,7 +159,7 @@ UTEST(report, long_trace_keeps_the_end, .init = setup, .fini = scratch_remove)
 	free(trace);
 }
 
-UTEST(report, trace_that_cannot_be_written, .init = setup, .fini = scratch_remove)
+UTEST(report, trace_that_cannot_be_written, .init = kvm_setup, .fini = scratch_remove)
 {
 	umbra("run configs/hello.dts --trace %s/no/such/file", scratch("dir"));
 	umbra_ended(126);

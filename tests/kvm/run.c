@@ -11,12 +11,6 @@
 
 #include "tests/umbra.h"
 
-static void setup(void)
-{
-	need_kvm();
-	scratch_make();
-}
-
 /* The digest of a file as xxh128sum prints it. */
 static const char *digest_of(const char *path)
 {
@@ -65,7 +59,7 @@ UTEST(run, exit_status_is_the_guests, .init = need_kvm)
 	umbra_said_out("guest:   pattern=seq|random|stride\n");
 }
 
-UTEST(run, digest_is_that_of_the_file, .init = setup, .fini = scratch_remove)
+UTEST(run, digest_is_that_of_the_file, .init = kvm_setup, .fini = scratch_remove)
 {
 	static const size_t sizes[] = { 0, 1, 1024, 4095, 4096, 4097, 1 << 20, 12345678 };
 
@@ -86,7 +80,7 @@ UTEST(run, digest_is_that_of_the_file, .init = setup, .fini = scratch_remove)
 }
 
 /* Sparse, so that it costs no disk: the guest reads pages that the file does not store. */
-UTEST(run, digest_of_a_large_file, .init = setup, .fini = scratch_remove)
+UTEST(run, digest_of_a_large_file, .init = kvm_setup, .fini = scratch_remove)
 {
 	const char *path = scratch_random("large", 5000), *digest;
 
@@ -97,7 +91,7 @@ UTEST(run, digest_of_a_large_file, .init = setup, .fini = scratch_remove)
 	umbra_said_out(digest);
 }
 
-UTEST(run, every_fault_around, .init = setup, .fini = scratch_remove)
+UTEST(run, every_fault_around, .init = kvm_setup, .fini = scratch_remove)
 {
 	const char *path = scratch_random("input", 300000), *digest = digest_of(path);
 
@@ -110,7 +104,7 @@ UTEST(run, every_fault_around, .init = setup, .fini = scratch_remove)
 	}
 }
 
-UTEST(run, label_is_the_input_as_given, .init = setup, .fini = scratch_remove)
+UTEST(run, label_is_the_input_as_given, .init = kvm_setup, .fini = scratch_remove)
 {
 	scratch_write("a name, with spaces", "x", 1);
 	umbra("run configs/digest.dts --input '%s'", scratch("a name, with spaces"));
@@ -264,7 +258,7 @@ UTEST(run, churn_with_host_threads, .init = need_kvm)
 }
 
 /* On hosts that interpret it, CPL 0 is slow: little work. */
-UTEST(run, cpl_0, .init = setup, .fini = scratch_remove)
+UTEST(run, cpl_0, .init = kvm_setup, .fini = scratch_remove)
 {
 	const char *path = scratch_random("input", 10000), *digest = digest_of(path);
 
