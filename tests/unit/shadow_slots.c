@@ -54,12 +54,16 @@ UTEST(shadow, a_slot_goes_under_a_fault)
 	atomic_store(&pager.stop_at, 3 + 1);
 	fault = rig_thread(try_load, rig_word(r.guest, 3, 0));
 	gate_wait(&pager.gate);
+	r.before_zap = rig_stop;
+	gate_arm(&r.in_backend);
 	remover = rig_thread(remove_slot, NULL);
 	while (shadow_slot(r.shadow, RIG_GFN, &slot))
 		sched_yield();
 	gate_open(&pager.gate);
+	gate_wait(&r.in_backend);
+	check(rig_join(fault)); /* woken while the page is in reach: the window's zap waits for its load */
+	gate_open(&r.in_backend);
 	rig_join(remover);
-	check(rig_join(fault)); /* its load came before the removal */
 	check_eq(r.window_fatal, 0);
 	check_eq(ept_peek(&r.shadow->ept, RIG_GFN + 3, NULL), SPTE_NONE);
 	add_slot(NULL);
