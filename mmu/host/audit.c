@@ -3,13 +3,13 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "mmu/base/mutant.h"
+#include "mmu/base/thread.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/view_lost.h"
 
@@ -106,7 +106,6 @@ static void *audit_main(void *arg)
 int audit_start(struct uffd *u, audit_fn handle, void *ctx)
 {
 	struct audit *a = calloc(1, sizeof(*a));
-	sigset_t all, old;
 	int rc;
 
 	bug_on(!u->has_events);
@@ -116,10 +115,7 @@ int audit_start(struct uffd *u, audit_fn handle, void *ctx)
 	a->ctx = ctx;
 	a->uffd = u;
 	cond_init(&a->changed);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&a->thread, NULL, audit_main, a);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&a->thread, audit_main, a);
 	if (rc) {
 		cond_fini(&a->changed);
 		free(a);

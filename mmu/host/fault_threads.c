@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -11,6 +10,7 @@
 #include "mmu/base/addr.h"
 #include "mmu/base/bug.h"
 #include "mmu/base/sync.h"
+#include "mmu/base/thread.h"
 
 /* Faults that nobody could be spared for. Who does not find room is woken, and faults again. */
 #define QUEUE 256u
@@ -181,7 +181,6 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx)
 {
 	struct fault_threads *ft;
-	sigset_t all, old;
 	int rc = 0;
 
 	n += u->has_events;
@@ -200,12 +199,8 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 		free(ft);
 		return rc;
 	}
-	/* Signals are the embedder's affair, and none of them may run a handler that faults on these threads. */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
 	for (; ft->n < n && !rc; ft->n += !rc)
-		rc = -pthread_create(&ft->thread[ft->n], NULL, fault_thread_main, ft);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+		rc = thread_start(&ft->thread[ft->n], fault_thread_main, ft);
 	if (rc) {
 		fault_threads_stop(ft);
 		return rc;

@@ -3,41 +3,89 @@
 #include <errno.h>
 
 #include "mmu/base/mutant.h"
+#include "mmu/base/thread.h"
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_priv.h"
+
+/* A region of fewer pages is protected before a thread would have begun. */
+#define ASIDE_PAGES (1UL << 12)
 
 /*
  * What the view shows for stores it shows for loads from now on: in one call for all chunks in a row, since most of it is
  * the flush. Pages between that it does not show cost nothing; chunks, as of a sparse region, would.
  */
-static void protect_region(struct region *r)
+static void *protect_view(void *region)
 {
+	struct region *r = region;
 	uint64_t npages = region_pages(r), first = 0, last = 0;
 
 	for (uint64_t page = 0, end; page < npages; page = end) {
-		struct chunk_lock *chunk;
-		bool shown;
-
 		end = chunk_end(page, npages);
-		if (!hpte_chunk(r, page)->writable) /* nobody writes it: mmap_lock */
+		if (!hpte_is_stored_to(r, page, end))
 			continue;
-		chunk = region_chunk(r, page);
-		lock_acquire(&chunk->lock);
-		shown = hpte_fork_protect(r, page, end);
-		lock_release(&chunk->lock);
-		if (!shown)
-			continue;
-		if (first < last && last < page) {
+		if (first < last && last < page)
 			view_wrprotect(r->view, first, last - first);
+		if (last < page || first == last)
 			first = page;
-		} else if (first == last) {
-			first = page;
-		}
 		last = end;
 	}
 	if (first < last)
 		view_wrprotect(r->view, first, last - first);
-	hpte_tell_tlbs(r, 0, npages);
+	return NULL;
+}
+
+static void protect_entries(struct region *r)
+{
+	uint64_t npages = region_pages(r);
+
+	for (uint64_t page = 0, end; page < npages; page = end) {
+		struct chunk_lock *chunk;
+
+		end = chunk_end(page, npages);
+		if (!hpte_chunk(r, page)->writable)
+			continue;
+		chunk = region_chunk(r, page);
+		lock_acquire(&chunk->lock);
+		hpte_fork_protect(r, page, end);
+		lock_release(&chunk->lock);
+	}
+}
+
+/*
+ * The bracket: what subscribers hold writable they let go of before a page has two owners, and build nothing until all
+ * entries say so. A region that nobody may write has no such entries. Kernel: copy_page_range().
+ *
+ * It is two walks of page tables in the kernel, that of the view and, at the start of the bracket, that of windows. The
+ * view may show less than the entries say at any time, so its walk need not wait for the start:
+ *
+ *	forks					beside it
+ *	bracket: subscribers let go		the view shows for loads
+ *	join
+ *	entries lose W, frames are shared
+ *	end of the bracket
+ *
+ * Who stores to the view meanwhile waits for mmap_lock.
+ */
+static void protect_and_share(struct region *to, struct region *from)
+{
+	struct mmu_notifier_range range;
+	bool told = (from->may & HOSTMM_PROT_WRITE) && !mutant(123); /* 123: not even writers are */
+	bool aside;
+	pthread_t thread;
+
+	aside = region_pages(from) >= ASIDE_PAGES && !thread_start(&thread, protect_view, from);
+	if (told)
+		bracket_start(&range, from, 0, region_pages(from), MMU_NOTIFY_PROTECTION_PAGE);
+	if (aside)
+		bug_on(pthread_join(thread, NULL));
+	else
+		protect_view(from);
+	/* Protect, then share: whoever finds a second page with a frame finds the first read-only. */
+	protect_entries(from);
+	hpte_tell_tlbs(from, 0, region_pages(from));
+	hpte_fork(to, from);
+	if (told)
+		bracket_end(&range);
 }
 
 /* The child's pages have the rights of the parent's, and end where they end. Nobody else knows @to. */
@@ -61,14 +109,9 @@ static int copy_rights(struct region *to, struct region *from)
 	return rc || !met ? rc : region_open(to, 0, npages);
 }
 
-/*
- * The bracket: what subscribers hold writable they let go of before a page has two owners, and build nothing until all
- * entries say so. A region that nobody may write has no such entries. Kernel: copy_page_range().
- */
+/* Kernel: dup_mmap(), of one VMA. */
 static int fork_region(struct hostmm *child, struct region *from)
 {
-	struct mmu_notifier_range range;
-	bool told = (from->may & HOSTMM_PROT_WRITE) && !mutant(123); /* 123: not even writers are */
 	struct region_how how = { .npages = region_pages(from),
 				  .prot = from->prot,
 				  .pager = from->pager,
@@ -88,13 +131,7 @@ static int fork_region(struct hostmm *child, struct region *from)
 	rc = device_pull(from, 0, region_pages(from));
 	if (rc)
 		return rc;
-	if (told)
-		bracket_start(&range, from, 0, region_pages(from), MMU_NOTIFY_PROTECTION_PAGE);
-	/* Protect, then share: whoever finds a second page with a frame finds the first read-only. */
-	protect_region(from);
-	hpte_fork(to, from);
-	if (told)
-		bracket_end(&range);
+	protect_and_share(to, from);
 	return 0;
 }
 

@@ -349,10 +349,18 @@ void hpte_share(struct region *r, uint64_t page, fn_t fn)
 	hpte_set(r, page, present(r, page, fn, false));
 }
 
-bool hpte_fork_protect(struct region *r, uint64_t page, uint64_t end)
+bool hpte_is_stored_to(struct region *r, uint64_t page, uint64_t end)
+{
+	if (!hpte_chunk(r, page)->writable) /* nobody writes it: mmap_lock */
+		return false;
+	while (page < end && ~hpte_read(r, page) & (HPTE_WRITE | HPTE_VIEW))
+		page++;
+	return page < end;
+}
+
+void hpte_fork_protect(struct region *r, uint64_t page, uint64_t end)
 {
 	struct hpte_chunk *chunk = hpte_chunk(r, page);
-	bool shown = false;
 
 	lock_assert_held(&region_chunk(r, page)->lock);
 	chunk->writable = false;
@@ -363,7 +371,5 @@ bool hpte_fork_protect(struct region *r, uint64_t page, uint64_t end)
 		if (!(entry & HPTE_WRITE))
 			continue;
 		hpte_store(r, page, entry, entry & ~HPTE_WRITE);
-		shown |= entry & HPTE_VIEW;
 	}
-	return shown;
 }

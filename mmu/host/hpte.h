@@ -250,14 +250,16 @@ void hpte_tell_tlbs(struct region *r, uint64_t page, uint64_t end);
 void hpte_share(struct region *r, uint64_t page, fn_t fn);
 
 /*
+ * hpte_is_stored_to - may the view show a page of the chunk [page, end) for stores? @r's mmap_lock held for writing: that stays so.
  * hpte_fork_protect - clear W in the chunk [page, end), and tell nobody: the caller does, for all chunks at once. None is busy, none
- * is a device's. Returns whether the view may show one for stores.
+ * is a device's, and the view shows none for stores.
  * hpte_fork - let @to, which nobody knows, share all chunks of @from that have entries; none has W. @from's mmap_lock held
  * for writing, no chunk lock.
  * hpte_unshare - nobody but @r has its entries of the chunk of @page any more. Chunk lock held, or nobody finds @r.
  * hpte_forget - if the chunk of @page has a lender, let it be empty, and the region's own; else false. No chunk lock held.
  */
-bool hpte_fork_protect(struct region *r, uint64_t page, uint64_t end);
+bool hpte_is_stored_to(struct region *r, uint64_t page, uint64_t end);
+void hpte_fork_protect(struct region *r, uint64_t page, uint64_t end);
 void hpte_fork(struct region *to, struct region *from);
 void hpte_unshare(struct region *r, uint64_t page);
 bool hpte_forget(struct region *r, uint64_t page);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* Who scans, how much at once, and what has come of it. */
 #include <errno.h>
-#include <signal.h>
 
+#include "mmu/base/thread.h"
 #include "mmu/host/ksm_priv.h"
 
 /* Between two batches others may have the service. */
@@ -115,15 +115,11 @@ void ksm_set_rate(struct ksm *ksm, uint64_t pages_to_scan, unsigned sleep_millis
 
 int ksm_start(struct ksm *ksm)
 {
-	sigset_t all, old;
 	int rc;
 
 	if (ksm->running)
 		return -EALREADY;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	rc = -pthread_create(&ksm->thread, NULL, ksmd, ksm);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	rc = thread_start(&ksm->thread, ksmd, ksm);
 	ksm->running = !rc;
 	return rc;
 }

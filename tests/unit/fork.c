@@ -7,7 +7,7 @@
 #include "tests/test.h"
 
 #define PAGES 24
-#define MANY  1100 /* more than a fork protects page by page */
+#define MANY  4200 /* more than a fork protects by itself */
 
 static struct rig r;
 static atomic_bool stop;

@@ -2,19 +2,22 @@
 /* System calls that fail in the middle of an operation of the host mm: an errno, and everything as before. */
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "mmu/base/thread.h"
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_device.h"
-#include "tests/rig.h"
+#include "mmu/host/hostmm_priv.h"
+#include "tests/rig_fork.h"
 #include "tests/rule.h"
 #include "tests/test.h"
 
 /* The definitions below take the place of the C library's in this program: calls number @from and on fail. */
-enum call { MPROTECT, FALLOCATE, POPULATE };
+enum call { MPROTECT, FALLOCATE, POPULATE, THREAD };
 
 int mprotect(void *addr, size_t len, int prot)
 {
@@ -31,6 +34,12 @@ int madvise(void *addr, size_t len, int advice)
 	if (advice == 23 /* MADV_POPULATE_WRITE */ && rule_fails(POPULATE, 0))
 		return -1;
 	return (int)syscall(SYS_madvise, addr, len, advice);
+}
+
+int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
+{
+	return rule_fails(THREAD, (unsigned long)arg) ? -rule_error()
+						      : -pthread_create(thread, NULL, fn, arg);
 }
 
 static struct rig r;
@@ -165,4 +174,34 @@ UTEST(host_fail, pages_that_cannot_go_to_a_device_or_come_back_stay, .init = up,
 	check_eq(hostmm_read(r.mm, at(2), &word, sizeof(word)), 0);
 	check_eq(word, 2);
 	check_all();
+}
+
+/* A large fork wants a thread beside it, and does without. */
+UTEST(host_fail, fork_without_a_thread)
+{
+	struct rig child;
+
+	rule_clear();
+	rig_up(&r, &(struct rig_opts){ .pages = 5000, .pool_frames = 20000, .around = 16 });
+	for (int without = 0; without < 2; without++) {
+		for (uint64_t page = 0; page < r.pages; page++) {
+			rig_store(rig_word(r.host, page, 0), page + 1);
+			rig_store(rig_word(r.guest, page, 8), page + 2);
+		}
+		if (without)
+			rule_set(THREAD, (unsigned long)r.mm->regions, EAGAIN, 1, 1);
+		rig_fork(&child, &r);
+		check_eq(without && rule_seen(), without);
+		rule_clear();
+		for (uint64_t page = 0; page < r.pages; page++) {
+			rig_store(rig_word(r.host, page, 0), 0);
+			rig_store(rig_word(r.guest, page, 8), 0);
+		}
+		for (uint64_t page = 0; page < r.pages; page++) {
+			check_eq(rig_peek(&child, page), page + 1);
+			check_eq(rig_load(rig_word(child.guest, page, 8)), page + 2);
+		}
+		rig_fork_down(&child);
+	}
+	down();
 }

@@ -61,7 +61,8 @@ UTEST(shadow, a_slot_goes_under_a_fault)
 		sched_yield();
 	gate_open(&pager.gate);
 	gate_wait(&r.in_backend);
-	check(rig_join(fault)); /* woken while the page is in reach: the window's zap waits for its load */
+	/* Woken while the page is in reach: the window's zap waits for its load. */
+	check(rig_join(fault));
 	gate_open(&r.in_backend);
 	rig_join(remover);
 	check_eq(r.window_fatal, 0);
