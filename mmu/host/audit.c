@@ -290,15 +290,38 @@ void audit_adopt_view(struct uffd *u, struct view *view)
 	lock_release(&u->reading);
 }
 
-void audit_remove_view(struct uffd *u, struct view *view)
+/* It may have been retired. */
+static void remove_view(struct audit *a, struct view *view)
 {
 	struct view_link **link;
 
-	lock_acquire(&u->reading);
-	for (link = &u->audit->views; (*link)->view != view; link = &(*link)->next)
+	lock_assert_held(&a->uffd->reading);
+	for (link = &a->views; *link && (*link)->view != view; link = &(*link)->next)
 		;
-	*link = (*link)->next;
+	if (*link)
+		*link = (*link)->next;
+}
+
+void audit_remove_view(struct uffd *u, struct view *view)
+{
+	lock_acquire(&u->reading);
+	remove_view(u->audit, view);
 	lock_release(&u->reading);
+}
+
+bool audit_retire_view(struct uffd *u, struct view *view)
+{
+	uint64_t page = 0;
+	bool is_gone;
+
+	lock_acquire(&u->reading);
+	while (page < view_pages(view) && view_is_lost(view, page))
+		page++;
+	is_gone = page == view_pages(view);
+	if (is_gone)
+		remove_view(u->audit, view);
+	lock_release(&u->reading);
+	return is_gone;
 }
 
 void audit_shut(struct uffd *u)

@@ -55,10 +55,13 @@ void audit_end(struct uffd *u, struct audit_own *own);
  * audit_add_view, audit_remove_view - mark what is lost of @view. It has its place before, and when it is removed no VMA.
  * audit_adopt_view - the same for one whose VMAs were moved to its place by the AUDIT_REMAP that is being dealt with: what the log
  * says came after that.
+ * audit_retire_view - nothing is left of @view, and it is about to be removed: what comes to its place from now on is not its own.
+ * False: something has come already, which the log says.
  */
 void audit_add_view(struct uffd *u, struct view *view);
 void audit_adopt_view(struct uffd *u, struct view *view);
 void audit_remove_view(struct uffd *u, struct view *view);
+bool audit_retire_view(struct uffd *u, struct view *view);
 
 /*
  * audit_seq - how much has been dealt with. audit_settle - wait until all that has happened by now has been read and dealt with.

@@ -113,7 +113,10 @@ static struct region *find_stale(struct source *source)
 	return NULL;
 }
 
-/* Regions of which nothing is left. Only this thread makes them so, but others may unmap them first. */
+/*
+ * Regions of which nothing is left. Only this thread makes them so, but others may unmap them first; and what others move to the
+ * place is theirs as soon as it is noted, before the view knows that it is gone.
+ */
 static void drop_stale(struct source *source)
 {
 	struct hostmm *mm = source->mm;
@@ -131,6 +134,8 @@ static void drop_stale(struct source *source)
 		ksm_exit(mm, start);
 		rwlock_write_acquire(&mm->mmap_lock);
 		r = find_stale(source);
+		if (r && !audit_retire_view(&source->uffd, r->view))
+			r = NULL;
 		if (r)
 			region_unlink(r);
 		rwlock_write_release(&mm->mmap_lock);

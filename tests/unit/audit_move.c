@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "mmu/host/hostmm_priv.h"
 #include "tests/rig_audit.h"
 #include "tests/test.h"
 
@@ -118,6 +119,59 @@ ATEST(a_move_that_leaves_the_place)
 	store_to(audited.host, 4, 1);
 	check_eq(load_from(to, 0), 104);
 	check_eq(hostmm_unmap(audited.mm, (hva_t)to), 0);
+}
+
+/* A section that the end of a region in SIGBUS mode waits for: its trap goes first. */
+static void *hold_section(void *gate)
+{
+	sync_rcu_read_lock();
+	gate_pass(gate);
+	sync_rcu_read_unlock();
+	return NULL;
+}
+
+static bool is_linked(hva_t start)
+{
+	const struct region *r;
+
+	rwlock_read_acquire(&audited.mm->mmap_lock);
+	for (r = audited.mm->regions; r && r->start != start; r = r->next)
+		;
+	rwlock_read_release(&audited.mm->mmap_lock);
+	return r;
+}
+
+/* The region that was there is unlinked already, and not gone: what comes to its place meanwhile is not unmapped with it. */
+ATEST(a_move_to_where_a_region_is_about_to_end)
+{
+	struct gate gate = GATE_INIT;
+	char *to = anon_pages(2);
+	pthread_t t;
+
+	stamp_pages(0, 8);
+	check(mremap(host_page(2), 2 * PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     to) == to);
+	check_eq(raw_stats().raw_remaps, 1);
+	check_eq(load_from(to, 0), 102);
+	gate_arm(&gate);
+	t = rig_thread(hold_section, &gate);
+	gate_wait(&gate);
+	check(mmap(to, 2 * PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	      to);
+	while (is_linked((hva_t)to))
+		sched_yield();
+	check(mremap(host_page(4), 2 * PAGE_SIZE, 2 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     to) == to);
+	gate_open(&gate);
+	rig_join(t);
+	check_eq(raw_stats().raw_remaps, 2);
+	check_eq(load_from(to, 0), 104);
+	store_to(to, 1, 7);
+	check_eq(load_from(to, 1), 7);
+	check_gone(2);
+	check_gone(4);
+	check_eq(hostmm_unmap(audited.mm, (hva_t)to), 0);
+	check_eq(audited.host_fatal + audited.window_fatal, 0);
 }
 
 /* The VMA would go on into frames of others: nobody has said that these may be reached. */
