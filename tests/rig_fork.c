@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "tests/rig_fork.h"
 
-#include <malloc.h>
 #include <string.h>
 
 #include "mmu/host/hostmm_actors.h"
@@ -9,12 +8,6 @@
 #include "mmu/host/pool_priv.h"
 #include "mmu/host/rmap.h"
 #include "tests/test.h"
-
-/* Threads come and go: each would leave an arena of the heap behind, which looks like a leak. Before the first thread. */
-__attribute__((constructor)) static void keep_one_arena(void)
-{
-	mallopt(M_ARENA_MAX, 1);
-}
 
 static void on_window_fatal(void *ctx, gpa_t gpa, bool write, int error)
 {

@@ -5,7 +5,7 @@
 # tests were skipped, once a reason, then the failures again, and last of all "N passed, N failed, N skipped".
 # Exit status 0 only when something ran and nothing failed.
 #
-#   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test, with its time     LIMIT=seconds a binary (default 600)
+#   tests/run.sh BINARY[@SOURCE]...      V=1: a line per test, with its time     LIMIT=seconds a binary (default 1800)
 #
 # With @SOURCE the binary runs with RIG_SOURCE=SOURCE: tests/rig.h gives host views that source; with -old behind it, userfaultfd is
 # that of Linux 6.1.
@@ -64,7 +64,7 @@ for bin; do
 	case $name in kvm/*) jobs=1 ;; esac
 	: >"$work/tap"
 	begin=$EPOCHREALTIME
-	RIG_SOURCE=$source timeout -k 10 "${LIMIT:-600}" "$bin" ${V:+--verbose} --tap="$work/tap" -j"$jobs" \
+	RIG_SOURCE=$source timeout -k 10 "${LIMIT:-1800}" "$bin" ${V:+--verbose} --tap="$work/tap" -j"$jobs" \
 		</dev/null >"$work/log" 2>&1
 	status=$?
 	took=$(((${EPOCHREALTIME/./} - ${begin/./}) / 10000))
@@ -85,7 +85,7 @@ for bin; do
 	if [ $status -ne 0 ] && [ $f -eq 0 ]; then
 		f=1
 		case $status in
-		124 | 137) why="killed after ${LIMIT:-600} s" ;;
+		124 | 137) why="killed after ${LIMIT:-1800} s" ;;
 		*) why="exit status $status" ;;
 		esac
 		echo "$name: FAILED: $why"

@@ -286,5 +286,6 @@ UTEST(check, says_what_it_can_see)
 {
 	int rc = window_can_check();
 
-	check_eq(rc, geteuid() ? -EPERM : 0);
+	/* Root may lack CAP_SYS_ADMIN, as in a container; nobody else has it. */
+	check(rc == -EPERM || (!rc && !geteuid()), "%d", rc);
 }

@@ -306,7 +306,7 @@ static uint64_t from_environment(const char *name, uint64_t otherwise)
 	return text ? strtoull(text, NULL, 0) : otherwise;
 }
 
-UTEST(notify_model, random_operations, .timeout = 300)
+UTEST(notify_model, random_operations, .timeout = 600)
 {
 	uint64_t ops = from_environment("OPS", OPS);
 

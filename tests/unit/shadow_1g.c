@@ -141,7 +141,7 @@ static void dirty_log(void)
 	rig_check(&r);
 }
 
-UTEST(shadow_1g, in_the_fault_path, .init = up, .fini = down, .timeout = 240)
+UTEST(shadow_1g, in_the_fault_path, .init = up, .fini = down)
 {
 	one_leaf_split_and_made_again();
 	check_eq(shadow_zap_all(r.shadow), 0);

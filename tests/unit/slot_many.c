@@ -252,7 +252,7 @@ UTEST(slot_many, a_window_has_32000_panes, .fini = down)
  * 1 TiB in one region and one slot: only what is touched costs. Then slots of it, 1 GiB each.
  * Without the checker, which reads the pagemap of all.
  */
-UTEST(slot_many, a_tebibyte_is_sparse, .fini = down, .timeout = 240)
+UTEST(slot_many, a_tebibyte_is_sparse, .fini = down)
 {
 	const uint64_t pages = 1UL << 28;
 	struct rusage before, after;

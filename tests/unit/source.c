@@ -189,7 +189,7 @@ UTEST(source, a_child_has_the_sources_of_its_parent, .fini = down)
 }
 
 /* Every other page writable: more VMAs than a process may have. The view forgets, nothing is lost. */
-UTEST(source, mprotect_outlives_the_end_of_vmas, .fini = down, .timeout = 120)
+UTEST(source, mprotect_outlives_the_end_of_vmas, .fini = down)
 {
 	const uint64_t pages = 140000;
 	uint64_t value;
