@@ -226,7 +226,8 @@ static const struct pager_ops store_ops = { .fill = store_fill };
 
 struct reader {
 	char *view;
-	uint64_t seed, reads;
+	uint64_t seed;
+	_Atomic uint64_t reads;
 };
 
 static void *read_versions(void *arg)
@@ -234,11 +235,12 @@ static void *read_versions(void *arg)
 	uint64_t largest[VERSIONS] = { 0 };
 	struct reader *reader = arg;
 
-	for (; !atomic_load_explicit(&stop, memory_order_relaxed); reader->reads++) {
+	while (!atomic_load_explicit(&stop, memory_order_relaxed)) {
 		uint64_t page = rig_random(&reader->seed) % VERSIONS;
 		uint64_t floor = atomic_load(&store.floor[page]);
 		uint64_t version = rig_load(rig_word(reader->view, page, 0));
 
+		atomic_fetch_add_explicit(&reader->reads, 1, memory_order_relaxed);
 		if (floor < largest[page])
 			floor = largest[page];
 		/* The canary is larger than any version. */
@@ -267,6 +269,14 @@ static void *update_versions(void *arg)
 	return NULL;
 }
 
+/* A busy host may need longer than the time that was given. */
+static bool all_have_read(struct reader *reader, unsigned n)
+{
+	while (n && atomic_load_explicit(&reader[n - 1].reads, memory_order_relaxed))
+		n--;
+	return !n;
+}
+
 static void read_under_discard(unsigned around)
 {
 	struct reader reader[4];
@@ -287,7 +297,8 @@ static void read_under_discard(unsigned around)
 		t[i] = rig_thread(read_versions, &reader[i]);
 	}
 	update = rig_thread(update_versions, &r);
-	for (until = rig_now() + rig_seconds(0.7); rig_now() < until; rounds++) {
+	until = rig_now() + rig_seconds(0.7);
+	for (; rig_now() < until || !rounds || !all_have_read(reader, 4); rounds++) {
 		uint64_t first = rig_random(&seed) % VERSIONS;
 		uint64_t n = 1 + rig_random(&seed) % (VERSIONS - first);
 		hva_t start = rig_hva(&r, first), end = rig_hva(&r, first + n);
@@ -305,11 +316,8 @@ static void read_under_discard(unsigned around)
 	}
 	atomic_store(&stop, true);
 	rig_join(update);
-	for (unsigned i = 0; i < 4; i++) {
+	for (unsigned i = 0; i < 4; i++)
 		rig_join(t[i]);
-		check(reader[i].reads > 0, "reader %u did nothing", i);
-	}
-	check(rounds > 0, "no round in the time");
 	rig_check(&r);
 	check(!r.window_fatal && !r.host_fatal);
 	rig_down(&r);

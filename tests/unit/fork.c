@@ -263,7 +263,7 @@ static void fork_while_counting(bool many)
 		w[i] = (struct worker){ .r = &r, .page = 2 * i, .host = i >= 2 };
 		t[i] = rig_thread(count_in_order, &w[i]);
 	}
-	for (until = rig_now() + rig_seconds(0.8); rig_now() < until; rounds++) {
+	for (until = rig_now() + rig_seconds(0.8); rig_now() < until || !rounds; rounds++) {
 		if (many)
 			check_eq(hostmm_prefault(r.mm, r.hva, rig_hva(&r, MANY), true), 0);
 		fork_once(rounds);
@@ -276,7 +276,6 @@ static void fork_while_counting(bool many)
 	rig_check(&r);
 	check_eq(r.window_fatal, 0);
 	check_eq(r.host_fatal, 0);
-	check(rounds > 0);
 	rig_check_all_home(&r);
 }
 

@@ -51,6 +51,8 @@ static void *halt(void *arg)
 			expect(device_write(halter, rig_hva(&r, 0) + EOI, &ipi, sizeof(ipi)) == 0);
 		} else if (last) {
 			return arg;
+		} else {
+			sched_yield();
 		}
 	}
 }

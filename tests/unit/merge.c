@@ -244,7 +244,7 @@ UTEST(merge, never_changes_what_an_owner_sees, .init = up, .fini = down)
 	for (uint64_t page = 0; page < PAGES; page++)
 		rig_put(&r, page, page % 3);
 	owners_start(&r, 200);
-	for (until = rig_now() + rig_seconds(0.8); rig_now() < until;) {
+	for (until = rig_now() + rig_seconds(0.8); rig_now() < until || !merged;) {
 		uint64_t a = rig_random(&seed) % PAGES, b = rig_random(&seed) % PAGES;
 		int rc = a == b ? -EAGAIN : merge(a, b);
 
@@ -258,7 +258,6 @@ UTEST(merge, never_changes_what_an_owner_sees, .init = up, .fini = down)
 				 0);
 	}
 	owners_stop();
-	check(merged > 0);
 	for (uint64_t page = OWNERS; page < PAGES; page++)
 		check_eq(rig_peek(&r, page), page % 3);
 	rig_check(&r);

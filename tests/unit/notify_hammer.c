@@ -17,7 +17,7 @@
 #define MOVERS	     4
 #define READERS	     6
 #define LISTERS	     1
-#define STUCK	     20.0 /* seconds */
+#define STUCK	     120.0 /* seconds: sixteen threads may have one CPU, and others on it */
 
 /* A secondary of one page: what it caches must be what the primary has. */
 struct mirror {
@@ -30,7 +30,8 @@ struct mirror {
 
 struct worker {
 	void *(*run)(struct worker *w);
-	uint64_t seed, rounds, retries;
+	uint64_t seed, retries;
+	_Atomic uint64_t rounds;
 	_Atomic uint64_t waiting_since; /* milliseconds; 0: not waiting */
 };
 
@@ -241,14 +242,17 @@ static void *run_worker(void *arg)
 static void watch(const struct worker *workers, unsigned n, double seconds)
 {
 	double until = rig_now() + seconds;
+	bool all = false; /* have got somewhere */
 
-	while (rig_now() < until) {
+	while (rig_now() < until || !all) {
 		uint64_t now = (uint64_t)(rig_now() * 1000);
 
+		all = true;
 		for (unsigned i = 0; i < n; i++) {
 			uint64_t since = atomic_load_explicit(&workers[i].waiting_since,
 							      memory_order_relaxed);
 
+			all &= workers[i].rounds > 0;
 			check(!since || now < since + (uint64_t)(STUCK * 1000),
 			      "thread %u is stuck", i);
 		}
@@ -256,7 +260,7 @@ static void watch(const struct worker *workers, unsigned n, double seconds)
 	}
 }
 
-UTEST(notify_hammer, sixteen_threads, .timeout = 300)
+UTEST(notify_hammer, sixteen_threads, .timeout = 600)
 {
 	enum { THREADS = INVALIDATORS + MOVERS + READERS + LISTERS };
 	static struct worker workers[THREADS];
@@ -290,7 +294,6 @@ UTEST(notify_hammer, sixteen_threads, .timeout = 300)
 		       : workers[i].run == run_mover	 ? 1
 		       : workers[i].run == run_reader	 ? 2
 							 : 3] += workers[i].rounds;
-		check(workers[i].rounds, "thread %u got nowhere", i);
 	}
 	if (getenv("V"))
 		fprintf(stderr, "%lu brackets, %lu inserts and removes, %lu reads, %lu listeners\n",

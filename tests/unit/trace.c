@@ -107,11 +107,10 @@ UTEST(trace, reads_whole_records_beside_an_emitter)
 	check_eq(trace_start(6), 0);
 	atomic_store(&stop, false);
 	t = rig_thread(emit, NULL);
-	for (until = rig_now() + 0.3; rig_now() < until;)
+	for (until = rig_now() + 0.3; rig_now() < until || !s.count;)
 		trace_for_each(look, &s);
 	atomic_store(&stop, true);
 	rig_join(t);
-	check(s.count > 0);
 	check_eq(s.mixed, 0);
 	trace_stop();
 }
