@@ -35,7 +35,7 @@ unsigned slowly(unsigned ms);
 
 /* Fail unless the last run ended with @status; show all of what it said. */
 void umbra_ended(int status);
-/* The same, and in less than a second, with @says on stderr. @s: what umbra() returned. */
+/* The same, and at once: nothing was waited for in vain. With @says on stderr. @s: what umbra() returned. */
 void umbra_ended_soon(const struct said *s, int status, const char *says);
 /* Fail unless each word of @says, NULL at the end, stands in what the last run said on stdout or stderr. */
 void umbra_said_out(const char *says);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
- * Bad machines, inputs and hosts: each is refused or stopped within a second, with a status and a message that say whose fault it
+ * Bad machines, inputs and hosts: each is refused or stopped at once, with a status and a message that say whose fault it
  * is, and leaves nothing behind. bad_image.c and bad_guest.c have the rest.
  */
 #include "tests/test.h"

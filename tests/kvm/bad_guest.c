@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Guests that misbehave: each is stopped within a second, with a status and a message that say what it did, and where. */
+/* Guests that misbehave: each is stopped at once, with a status and a message that say what it did, and where. */
 #include "tests/test.h"
 
 #include "tests/umbra.h"

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-/* Bad images: each is refused within a second, with a status and a message that say whose fault it is. */
+/* Bad images: each is refused at once, with a status and a message that say whose fault it is. */
 #include "tests/test.h"
 
 #include <elf.h>

@@ -17,10 +17,10 @@ UTEST(console, quiet, .init = need_kvm)
 
 UTEST(console, timeout_of_a_run_in_time, .init = need_kvm)
 {
-	const struct said *s = umbra("run configs/hello.dts --timeout 5");
+	const struct said *s = umbra("run configs/hello.dts --timeout %u", slowly(50000) / 1000);
 
 	umbra_ended(0);
-	check(s->ms < slowly(1000), "%u ms", s->ms);
+	check(s->ms < slowly(25000), "%u ms", s->ms);
 }
 
 /* A reader that went away is an error to report, not a death. */
@@ -43,11 +43,11 @@ UTEST(console, console_that_nobody_reads, .init = kvm_setup, .fini = scratch_rem
 
 		unlink(scratch("pipe"));
 		snprintf(under, sizeof(under), FULL_PIPE, scratch("pipe"), scratch("pipe"), "");
-		s = umbra_under(under, "run configs/hello.dts --set /cpus/count=%u --timeout 0.3",
+		s = umbra_under(under, "run configs/hello.dts --set /cpus/count=%u --timeout 2",
 				cpus);
 		umbra_ended(127);
-		umbra_said_err("still running after 300 ms; it waits for somebody to read");
-		check(s->ms < slowly(1300), "%u ms", s->ms);
+		umbra_said_err("still running after 2000 ms; it waits for somebody to read");
+		check(s->ms < slowly(20000), "%u ms", s->ms);
 	}
 }
 
@@ -60,7 +60,7 @@ UTEST(console, nothing_is_read, .init = kvm_setup, .fini = scratch_remove)
 	snprintf(under, sizeof(under), FULL_PIPE, scratch("pipe"), scratch("pipe"), "2>&1");
 	s = umbra_under(under, "run configs/hello.dts --timeout 0.3 --stats");
 	umbra_ended(127);
-	check(s->ms < slowly(2500), "%u ms", s->ms);
+	check(s->ms < slowly(20000), "%u ms", s->ms);
 }
 
 /* sh ignores SIGINT for what runs in the background; SIGTERM goes the same way. */
@@ -69,8 +69,8 @@ UTEST(console, interrupted, .init = kvm_setup, .fini = scratch_remove)
 	const struct said *s;
 	char *text, under[96];
 
-	snprintf(under, sizeof(under), "sh -c '\"$0\" \"$@\" & sleep %u.5; kill -TERM $!; wait $!'",
-		 test_slowness() > 1 ? 4u : 0u);
+	snprintf(under, sizeof(under), "sh -c '\"$0\" \"$@\" & sleep %u; kill -TERM $!; wait $!'",
+		 test_slowness() > 1 ? 9u : 3u);
 	s = umbra_under(under,
 			"run configs/touch-2.dts --stats --trace %s "
 			"--set '/chosen/bootargs=workload=touch rounds=0'",
@@ -78,12 +78,12 @@ UTEST(console, interrupted, .init = kvm_setup, .fini = scratch_remove)
 	umbra_ended(125);
 	umbra_said_err("umbra: stop: interrupted by SIGTERM before the guest ended\n");
 	umbra_said_err("pages installed in ");
-	check(s->ms < slowly(2000), "%u ms", s->ms);
+	check(s->ms < slowly(20000), "%u ms", s->ms);
 	text = file_read(scratch("trace"), NULL);
 	check(is_json(text) && strstr(text, "kvm_page_fault"), "%.100s", text);
 	free(text);
 	/* It signals twice, the program and then its group: that counts as once. */
-	umbra_under("timeout --preserve-status -s INT 1 env --default-signal=INT",
+	umbra_under("timeout --preserve-status -s INT 3 env --default-signal=INT",
 		    "run configs/idle.dts --set '/chosen/bootargs=workload=idle seconds=60'");
 	umbra_ended(125);
 	umbra_said_err("interrupted by SIGINT");
@@ -96,7 +96,7 @@ UTEST(console, interrupted_twice, .init = kvm_setup, .fini = scratch_remove)
 
 	snprintf(
 		under, sizeof(under),
-		"sh -c 'mkfifo %s; exec 3<>%s; head -c 65536 /dev/zero >&3; \"$0\" \"$@\" & sleep 0.5; kill -TERM $!; sleep 0.3; "
+		"sh -c 'mkfifo %s; exec 3<>%s; head -c 65536 /dev/zero >&3; \"$0\" \"$@\" & sleep 3; kill -TERM $!; sleep 1; "
 		"kill -TERM $!; wait $!'",
 		scratch("pipe"), scratch("pipe"));
 	umbra_under(under,

@@ -158,7 +158,7 @@ UTEST(run, idle, .init = need_kvm)
 	const struct said *s = umbra("run configs/idle.dts --set /cpus/count=2");
 
 	umbra_ended(0);
-	check(s->ms >= 1000 && s->ms < slowly(2000), "%u ms", s->ms);
+	check(s->ms >= 1000, "%u ms", s->ms);
 	check(!s->out[0] && !s->err[0], "%s%s", s->out, s->err);
 }
 
@@ -169,14 +169,14 @@ UTEST(run, idle_until_the_host_says_stop, .init = need_kvm)
 				     "--set '/chosen/bootargs=workload=idle seconds=60'");
 
 	umbra_ended(0);
-	check(s->ms >= 1000 && s->ms < slowly(2000), "%u ms", s->ms);
+	check(s->ms >= 1000 && s->ms < slowly(30000), "%u ms", s->ms);
 }
 
 UTEST(run, counter_is_exact, .init = need_kvm)
 {
 	for (int cpus = 1; cpus <= 2; cpus++) {
 		const struct said *s = umbra("run configs/counter.dts --stats=json --quiet "
-					     "--set /cpus/count=%d --set /umbra/host/seconds=1",
+					     "--set /cpus/count=%d --set /umbra/host/seconds=3",
 					     cpus);
 
 		umbra_ended(0);

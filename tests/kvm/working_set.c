@@ -25,7 +25,9 @@ static unsigned samples(const char *text, unsigned long long *pages, unsigned mo
 UTEST(working_set, first_sample_has_all_that_was_mapped, .init = need_kvm)
 {
 	unsigned long long pages[4];
-	const struct said *s = umbra(RUN "--working-set --stats=json --quiet");
+	/* One at the end: no run takes as long as an interval. */
+	const struct said *s = umbra(RUN "--working-set=%u --stats=json --quiet",
+				     slowly(100000) / 1000);
 
 	umbra_ended(0);
 	check(is_json(s->err), "%s", s->err);
