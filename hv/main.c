@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
+#include <malloc.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -341,6 +342,8 @@ int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
 
+	mallopt(M_ARENA_MAX,
+		1); /* threads allocate little: one heap spares each of them a mapping */
 	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an errno, which can be told */
 	if (!strcmp(command, "run"))
 		return command_run(argc - 1, argv + 1);

@@ -166,6 +166,21 @@ static void copy_bytes(void *dst, const void *src, size_t len)
 		memcpy(dst, src, len);
 }
 
+/*
+ * What the rest of an access is about to touch comes in with its first page, in one call for all. Where there is no room for
+ * that there may be for one.
+ */
+static int get_ahead(struct region *r, uint64_t page, uint64_t end, bool write, uint64_t *hpte)
+{
+	int rc;
+
+	end = chunk_end(page, end);
+	rc = cow_get(r, page, end, write, hpte);
+	if (rc && end > page + 1)
+		rc = cow_get(r, page, page + 1, write, hpte);
+	return rc;
+}
+
 /* Exactly one of @in and @from is given. The chunk lock keeps the frame the page's own during the copy. */
 static int access(struct hostmm *mm, hva_t hva, char *in, const char *from, size_t len)
 {
@@ -183,7 +198,7 @@ static int access(struct hostmm *mm, hva_t hva, char *in, const char *from, size
 		struct chunk_lock *chunk = region_chunk(r, page);
 
 		lock_acquire(&chunk->lock);
-		rc = cow_get(r, page, page + 1, from != NULL, &hpte);
+		rc = get_ahead(r, page, region_page(r, hva + len - 1) + 1, from != NULL, &hpte);
 		if (!rc) {
 			char *at = (char *)pool_direct(mm->pool, hpte_fn(hpte)) + offset;
 

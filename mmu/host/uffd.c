@@ -55,16 +55,13 @@ static int handshake(int fd, uint64_t want, uint64_t *offered)
 	return 0;
 }
 
-/*
- * Does CONTINUE take the WP mode? An unaligned range is refused with EINVAL either way, so ask with a real one: a page
- * of a file that does not exist yet gives EFAULT where the mode is known.
- */
-static bool probe_continue_wp(struct uffd *u, void *page)
+/* Does CONTINUE take the WP mode? One that it does not know is EINVAL before the range is looked at, in which nothing is registered. */
+static bool probe_continue_wp(struct uffd *u)
 {
-	struct uffdio_continue c = { .range = { (uint64_t)(uintptr_t)page, PAGE_SIZE },
+	struct uffdio_continue c = { .range = { (uint64_t)(uintptr_t)u & PAGE_MASK, PAGE_SIZE },
 				     .mode = UFFDIO_CONTINUE_MODE_WP };
 
-	return !atomic_load(&is_old) && ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno != EINVAL;
+	return !atomic_load(&is_old) && ioctl(u->fd, UFFDIO_CONTINUE, &c) && errno == ENOENT;
 }
 
 bool uffd_is_changing(struct uffd *u)
@@ -79,8 +76,8 @@ static void *unmap_probe(void *page)
 	return NULL;
 }
 
-/* Can a change be told from none, before and after its event is read? Takes @page away. */
-static int probe_changing(struct uffd *u, void *page)
+/* Can a change of @page be told from none, before and after its event is read? Takes it away. */
+static int probe_change_of(struct uffd *u, void *page)
 {
 	struct pollfd pfd = { .fd = u->fd, .events = POLLIN };
 	bool idle = !uffd_is_changing(u) && errno == EFAULT, changing;
@@ -104,8 +101,7 @@ static int probe_changing(struct uffd *u, void *page)
 	return rc < 0 ? rc : idle && changing && !uffd_is_changing(u) ? 0 : -EOPNOTSUPP;
 }
 
-/* What cannot be asked is tried on a page of a file. */
-static int probe(struct uffd *u)
+static int probe_changing(struct uffd *u)
 {
 	int mem = memfd_create("umbra-probe", MFD_CLOEXEC), rc;
 	void *page = MAP_FAILED;
@@ -117,15 +113,10 @@ static int probe(struct uffd *u)
 		page = mmap(NULL, PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, mem, 0);
 		rc = page == MAP_FAILED ? -errno : uffd_register(u, page, PAGE_SIZE);
 	}
-	if (!rc) {
-		u->has_continue_wp = probe_continue_wp(u, page);
-		if (u->has_events)
-			rc = probe_changing(u, page);
-		else
-			munmap(page, PAGE_SIZE);
-	} else if (page != MAP_FAILED) {
+	if (!rc)
+		rc = probe_change_of(u, page);
+	else if (page != MAP_FAILED)
 		munmap(page, PAGE_SIZE);
-	}
 	close(mem);
 	return rc;
 }
@@ -164,8 +155,9 @@ int uffd_open(struct uffd *u, unsigned how)
 	if (!atomic_load(&is_old))
 		want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
 	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
+	u->has_continue_wp = !rc && probe_continue_wp(u);
 	u->has_events = how & UFFD_AUDIT;
-	if (!rc && probe(u) && u->has_events)
+	if (!rc && u->has_events && probe_changing(u))
 		rc = -EOPNOTSUPP;
 	if (rc) {
 		close(u->fd);
