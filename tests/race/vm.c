@@ -47,10 +47,15 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg);
 long __wrap_syscall(long number, ...);
 int __wrap_sched_yield(void);
 
+static bool is_mapping(const void *addr)
+{
+	return (const char *)addr >= HEAP_MAPS_BASE &&
+	       (const char *)addr < HEAP_MAPS_BASE + HEAP_MAPS_SIZE;
+}
+
 static struct page *page_at(const void *addr)
 {
-	bug_on((const char *)addr < HEAP_MAPS_BASE ||
-	       (const char *)addr >= HEAP_MAPS_BASE + HEAP_MAPS_SIZE);
+	bug_on(!is_mapping(addr));
 	return &pages[((uintptr_t)addr - (uintptr_t)HEAP_MAPS_BASE) >> PAGE_SHIFT];
 }
 
@@ -158,13 +163,14 @@ int __wrap_sched_yield(void)
 /* Pages of @range, all of them watched or to be so. NULL: errno. */
 static struct page *pages_of(const struct uffdio_range *range, bool watched)
 {
-	struct page *p = page_at((void *)(uintptr_t)range->start);
+	const void *addr = (void *)(uintptr_t)range->start;
+	struct page *p = is_mapping(addr) ? page_at(addr) : NULL;
 
-	for (size_t i = 0; i < range->len >> PAGE_SHIFT; i++)
-		if (!p[i].shared || (watched && !p[i].watched)) {
-			errno = ENOENT;
-			return NULL;
-		}
+	for (size_t i = 0; p && i < range->len >> PAGE_SHIFT; i++)
+		if (!p[i].shared || (watched && !p[i].watched))
+			p = NULL;
+	if (!p)
+		errno = ENOENT;
 	return p;
 }
 
