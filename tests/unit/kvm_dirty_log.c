@@ -23,7 +23,7 @@ static struct shadow *sh;
 static unsigned slot_id;
 static enum mode mode;
 
-static pthread_barrier_t barrier;
+static pthread_barrier_t barrier, together;
 static _Atomic uint64_t round_now; /* 0: the end */
 static atomic_uint running;
 static uint64_t copy[LOG_PAGES];
@@ -34,7 +34,17 @@ static bool is_manual(void)
 	return mode == CLEAR || mode == INITIALLY_SET;
 }
 
-/* A vCPU with a ring of its own, if there are rings. */
+static void stamp_page(uint64_t page)
+{
+	uint64_t value = round_now;
+
+	if (dev)
+		expect(!device_write(dev, rig_hva(&r, page), &value, 8));
+	else
+		rig_guest_store(&r, rig_word(r.guest, page, 0), value);
+}
+
+/* A vCPU with a ring of its own, if there are rings. The last store of a round is to one page, by all at once. */
 static void *stamp(void *arg)
 {
 	uint64_t state = (uint64_t)(uintptr_t)arg;
@@ -44,14 +54,10 @@ static void *stamp(void *arg)
 		pthread_barrier_wait(&barrier);
 		if (!atomic_load(&round_now))
 			return NULL;
-		for (unsigned n = 0; n < STORES; n++) {
-			uint64_t page = rig_random(&state) % LOG_PAGES, value = round_now;
-
-			if (dev)
-				expect(!device_write(dev, rig_hva(&r, page), &value, 8));
-			else
-				rig_guest_store(&r, rig_word(r.guest, page, 0), value);
-		}
+		for (unsigned n = 0; n < STORES; n++)
+			stamp_page(rig_random(&state) % LOG_PAGES);
+		pthread_barrier_wait(&together);
+		stamp_page(round_now);
 		atomic_fetch_sub(&running, 1);
 		pthread_barrier_wait(&barrier);
 	}
@@ -63,6 +69,65 @@ static uint64_t now(uint64_t page)
 
 	check_eq(hostmm_read(r.mm, rig_hva(&r, page), &value, sizeof(value)), 0);
 	return value;
+}
+
+/* ---- Faults that are late ---- */
+
+#define HANDLERS 4u  /* fault threads of the rig */
+#define APART	 64u /* pages, so that none comes along with another */
+#define PARK_GFN 0x40000UL
+
+static struct gate parked = GATE_INIT;
+static atomic_uint in_park;
+static hva_t park_hva;
+static char *park_view;
+
+static int park(void *ctx, uint64_t page, void *dst, uint64_t npages)
+{
+	(void)ctx;
+	(void)page;
+	atomic_fetch_add(&in_park, 1);
+	gate_pass(&parked);
+	memset(dst, 0, npages << PAGE_SHIFT);
+	return 0;
+}
+
+static void park_up(void)
+{
+	static const struct pager_ops pager = { .fill = park };
+	struct memslot slot;
+
+	check_eq(hostmm_map(r.mm, HANDLERS * APART, HOSTMM_PROT_READ, &pager, NULL, &park_hva), 0);
+	check_eq(shadow_add_slot(sh, 2, PARK_GFN, HANDLERS * APART, park_hva, MEMSLOT_READONLY), 0);
+	check(shadow_slot(sh, PARK_GFN, &slot));
+	park_view = window_base(&slot);
+}
+
+static void *load_parked(void *arg)
+{
+	(void)rig_load(arg);
+	return NULL;
+}
+
+/*
+ * Of two vCPUs that fault on one page the first to be served wakes both, and both may be through with their round while a fault
+ * thread still has the message of the other in hand: a store that then seems to come once more, and is logged. With all fault threads
+ * in the park there is none.
+ */
+static void finish_late_faults(void)
+{
+	pthread_t t[HANDLERS];
+
+	check_eq(hostmm_discard(r.mm, park_hva, park_hva + (HANDLERS * APART << PAGE_SHIFT)), 0);
+	atomic_store(&in_park, 0);
+	gate_arm(&parked);
+	for (unsigned i = 0; i < HANDLERS; i++)
+		t[i] = rig_thread(load_parked, rig_word(park_view, i * APART, 0));
+	while (atomic_load(&in_park) < HANDLERS)
+		sched_yield();
+	gate_open(&parked);
+	for (unsigned i = 0; i < HANDLERS; i++)
+		rig_join(t[i]);
 }
 
 /* Copy what the log says. After get has protected it, or clear, or reset. */
@@ -119,6 +184,9 @@ static void one_round(uint64_t round)
 		else
 			sched_yield();
 	pthread_barrier_wait(&barrier);
+	harvest(); /* which makes room for what is late */
+	if (!dev)
+		finish_late_faults();
 	harvest();
 	for (uint64_t page = 0; page < LOG_PAGES; page++) {
 		uint64_t value = now(page);
@@ -145,6 +213,7 @@ static void run(enum mode how)
 	check_eq(shadow_set_slot_flags(sh, slot_id, MEMSLOT_LOG_DIRTY), 0);
 	memset(copy, 0, sizeof(copy));
 	check(!pthread_barrier_init(&barrier, NULL, THREADS + 1));
+	check(!pthread_barrier_init(&together, NULL, THREADS));
 	for (unsigned i = 0; i < THREADS; i++)
 		t[i] = rig_thread(stamp, (void *)(uintptr_t)(i + 1));
 	for (uint64_t round = 1; round <= ROUNDS; round++)
@@ -154,14 +223,19 @@ static void run(enum mode how)
 	for (unsigned i = 0; i < THREADS; i++)
 		rig_join(t[i]);
 	pthread_barrier_destroy(&barrier);
+	pthread_barrier_destroy(&together);
 }
 
 static void run_window(enum mode how)
 {
-	rig_up(&r, &(struct rig_opts){ .pages = LOG_PAGES, .canary = true });
+	rig_up(&r, &(struct rig_opts){ .pages = LOG_PAGES,
+				       .pool_frames = 4096,
+				       .threads = HANDLERS,
+				       .canary = true });
 	dev = NULL;
 	sh = r.shadow;
 	slot_id = 1;
+	park_up();
 	run(how);
 	rig_check(&r);
 	rig_down(&r);
