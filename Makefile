@@ -69,7 +69,7 @@ STRESS_OBJ := $(call objects,tests/stress/*.c)
 FAKE_OBJ  := $(call objects,tests/unit/fake_*.c)
 # These take mmap() over, which the thread sanitizer has taken already; or they end threads in the middle of an access by a signal, which it
 # holds back until the access is over.
-NOT.tsan  := $(call objects,$(patsubst %,tests/unit/%.c,slot_fail shadow_inject audit_place limits_thread))
+NOT.tsan  := $(call objects,$(patsubst %,tests/unit/%.c,slot_fail shadow_inject fail_map fail_create audit_place limits_thread))
 TEST_OBJ  := $(filter-out $(FAKE_OBJ) $(NOT.$(PROFILE)),$(call objects,tests/unit/*.c tests/kvm/*.c))
 AID_OBJ   := $(call objects,tests/*.c)
 SHIM_OBJ  := $(call objects,tests/inject/*.c)

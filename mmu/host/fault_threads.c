@@ -104,7 +104,7 @@ static void put_off(struct fault_threads *ft, const struct uffd_fault *fault)
 	if (ft->queued < QUEUE)
 		ft->queue[(ft->head + ft->queued++) % QUEUE] = *fault;
 	else /* an address that is a page's: NOLINTNEXTLINE(performance-no-int-to-ptr) */
-		(void)uffd_wake(ft->uffd, (void *)(uintptr_t)fault->addr, PAGE_SIZE);
+		uffd_wake(ft->uffd, (void *)(uintptr_t)fault->addr, PAGE_SIZE);
 }
 
 /* Read and note one message. True: the caller, whom another stands in for, is to resolve *@fault. */

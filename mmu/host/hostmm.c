@@ -3,10 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "mmu/base/trace.h"
 #include "mmu/host/hostmm_priv.h"
+#include "mmu/host/pool_priv.h"
 
 struct region *hostmm_region(struct hostmm *mm, hva_t hva)
 {
@@ -137,13 +137,11 @@ static int region_create(struct region **out, struct hostmm *mm, const struct re
 
 	if (!r)
 		return -ENOMEM;
-	r->hpte = mmap(NULL, npages * sizeof(*r->hpte), PROT_READ | PROT_WRITE,
-		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (r->hpte == MAP_FAILED) {
+	r->hpte = pool_map_sparse(npages * sizeof(*r->hpte), -1);
+	if (!r->hpte) {
 		rc = -ENOMEM;
 		goto err_undo_alloc;
 	}
-	(void)madvise(r->hpte, npages * sizeof(*r->hpte), MADV_NOHUGEPAGE); /* it is sparse */
 	r->split = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->split));
 	r->chunks = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->chunks));
 	if (!r->split || !r->chunks) {
@@ -176,7 +174,7 @@ err_undo_view:
 err_undo_chunks:
 	free(r->chunks);
 	free(r->split);
-	munmap(r->hpte, npages * sizeof(*r->hpte));
+	pool_unmap_sparse(mm->pool, r->hpte, npages * sizeof(*r->hpte));
 err_undo_alloc:
 	free(r);
 	return rc;
@@ -188,9 +186,9 @@ static void region_free(struct region *r)
 
 	rmap_remove_region(r);
 	view_destroy(r->view);
-	munmap(r->hpte, npages * sizeof(*r->hpte));
+	pool_unmap_sparse(r->pool, r->hpte, npages * sizeof(*r->hpte));
 	if (r->prots)
-		munmap(r->prots, npages);
+		pool_unmap_sparse(r->pool, r->prots, npages);
 	free(r->chunks);
 	free(r->split);
 	lock_fini(&r->store);

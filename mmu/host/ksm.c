@@ -4,10 +4,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/ksm_priv.h"
+#include "mmu/host/pool_priv.h"
 
 /* ---- Alone with the service ---- */
 
@@ -86,9 +86,8 @@ static struct ksm_area *area_create(struct ksm *ksm, struct region *r)
 
 	if (!area)
 		return NULL;
-	sum = mmap(NULL, npages * sizeof(*area->sum), PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (sum == MAP_FAILED) {
+	sum = pool_map_sparse(npages * sizeof(*area->sum), -1);
+	if (!sum) {
 		free(area);
 		return NULL;
 	}
@@ -132,7 +131,7 @@ void ksm_forget(struct ksm *ksm, struct ksm_area *area)
 	/* They name areas. Others than this one's cost a pass at most. */
 	ksm_table_clear(&ksm->unstable);
 	ksm->unshared = 0;
-	munmap(area->sum, area->npages * sizeof(*area->sum));
+	pool_unmap_sparse(ksm->pool, area->sum, area->npages * sizeof(*area->sum));
 	free(area);
 }
 

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "mmu/host/pool_priv.h"
 #include "mmu/host/rmap.h"
@@ -47,9 +46,9 @@ int pool_create(struct pool **out, uint64_t frames, bool canary)
 err_undo_free:
 	free(pool->free);
 err_undo_frames:
-	munmap(pool->frames, frames * sizeof(struct frame));
+	pool_unmap_sparse(pool, pool->frames, frames * sizeof(struct frame));
 err_undo_file:
-	pool_file_close(&pool->file);
+	pool_file_close(pool);
 err_undo_alloc:
 	lock_fini(&pool->lock);
 	free(pool);
@@ -67,11 +66,11 @@ void pool_destroy(struct pool *pool)
 		free(e);
 	}
 	bug_on(unreserved + pool->retired_loose != pool->file.nframes);
-	rmap_destroy(pool->rmap, pool->file.nframes);
+	rmap_destroy(pool);
 	if (pool->swap)
-		swap_close(pool->swap);
-	munmap(pool->frames, pool->file.nframes * sizeof(struct frame));
-	pool_file_close(&pool->file);
+		swap_close(pool);
+	pool_unmap_sparse(pool, pool->frames, pool->file.nframes * sizeof(struct frame));
+	pool_file_close(pool);
 	lock_fini(&pool->lock);
 	free(pool);
 }
@@ -365,7 +364,7 @@ uint64_t pool_poisoned(const struct pool *pool)
 
 int pool_swapon(struct pool *pool, int fd, uint64_t slots)
 {
-	return pool->swap ? -EBUSY : swap_open(&pool->swap, fd, slots, pool->file.nframes);
+	return pool->swap ? -EBUSY : swap_open(pool, fd, slots);
 }
 
 bool pool_get_swap_stats(struct pool *pool, struct pool_swap_stats *stats)

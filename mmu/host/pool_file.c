@@ -49,6 +49,12 @@ static int open_huge_file(void)
 	return fd;
 }
 
+/* VMAs of its own, which need none to go: there is no reason to refuse it twice. */
+static bool unmap_whole(void *addr, size_t len)
+{
+	return !munmap(addr, len) || !munmap(addr, len);
+}
+
 /* A mapping of its own to populate through: a fault of the direct map must not bring in a huge page for one frame. */
 static void map_bulk(struct pool_file *f)
 {
@@ -56,7 +62,7 @@ static void map_bulk(struct pool_file *f)
 
 	f->bulk = pool_map_sparse(len, f->fd);
 	if (f->bulk && madvise(f->bulk, len, MADV_HUGEPAGE)) {
-		munmap(f->bulk, len);
+		(void)unmap_whole(f->bulk, len);
 		f->bulk = NULL;
 	}
 }
@@ -75,8 +81,9 @@ static bool hold_spare(struct pool_file *f)
 {
 	size_t page = 1;
 
-	f->spare = mmap(NULL, SPARE_VMAS << PAGE_SHIFT, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (!f->spare)
+		f->spare = mmap(NULL, SPARE_VMAS << PAGE_SHIFT, PROT_NONE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (f->spare == MAP_FAILED)
 		f->spare = NULL;
 	while (f->spare && page < SPARE_VMAS &&
@@ -87,9 +94,8 @@ static bool hold_spare(struct pool_file *f)
 
 static void drop_spare(struct pool_file *f)
 {
-	if (f->spare)
-		munmap(f->spare, SPARE_VMAS << PAGE_SHIFT);
-	f->spare = NULL;
+	if (f->spare && unmap_whole(f->spare, SPARE_VMAS << PAGE_SHIFT))
+		f->spare = NULL;
 }
 
 void pool_lend_vmas(struct pool *pool)
@@ -113,6 +119,24 @@ bool pool_keep_vmas(struct pool *pool)
 	atomic_store_explicit(&f->spare_whole, whole, memory_order_relaxed);
 	lock_release(&pool->lock);
 	return whole;
+}
+
+int pool_munmap(struct pool *pool, void *addr, size_t len)
+{
+	int rc;
+
+	if (!munmap(addr, len))
+		return 0;
+	pool_lend_vmas(pool);
+	rc = munmap(addr, len) ? -errno : 0;
+	(void)pool_keep_vmas(pool);
+	return rc;
+}
+
+void pool_unmap_sparse(struct pool *pool, void *zeros, size_t bytes)
+{
+	if (pool_munmap(pool, zeros, bytes))
+		(void)madvise(zeros, bytes, MADV_DONTNEED);
 }
 
 int pool_file_open(struct pool_file *f, uint64_t nframes)
@@ -147,14 +171,15 @@ err_undo_fd:
 	return rc;
 }
 
-void pool_file_close(struct pool_file *f)
+void pool_file_close(struct pool *pool)
 {
+	struct pool_file *f = &pool->file;
 	size_t len = f->nframes << PAGE_SHIFT;
 
-	drop_spare(f);
-	munmap(f->direct, len);
+	(void)pool_munmap(pool, f->direct, len);
 	if (f->bulk)
-		munmap(f->bulk, len);
+		(void)pool_munmap(pool, f->bulk, len);
+	drop_spare(f);
 	close(f->fd);
 }
 

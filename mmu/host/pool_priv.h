@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The inside of struct pool, shared by pool*.c only; and where its memory comes from (pool_file_*): a sparse file of
+ * The inside of struct pool, shared by pool*.c only; memory and VMAs for others in mmu/host; and where the pool's own memory comes from
+ * (pool_file_*): a sparse file of
  * the system, huge pages of it where they are to be had. pool_file.c owns the file, the direct map and the mapping to
  * populate through, and knows no references; pool.c decides which frames have memory.
  */
@@ -29,7 +30,7 @@ struct pool_file {
  * pool_file_close - unmap it and give all memory back.
  */
 int pool_file_open(struct pool_file *f, uint64_t nframes);
-void pool_file_close(struct pool_file *f);
+void pool_file_close(struct pool *pool);
 
 /*
  * pool_file_fill - give memory, zeroed, to frames that are holes. 0 or the errno of fallocate (-ENOSPC, -ENOMEM).
@@ -108,7 +109,14 @@ void pool_drop_zero_run(struct pool *pool);
  */
 void pool_forget(struct pool *pool, fn_t fn, fn_t end);
 
-/* pool_map_sparse - map @bytes of @fd, or of zeros for -1, that cost memory only where they are touched. NULL: errno. */
+/*
+ * pool_map_sparse - map @bytes of @fd, or of zeros for -1, that cost memory only where they are touched. NULL: errno.
+ * pool_munmap - munmap(). The system may have made one VMA of what is mapped there and what lies beside it, and a hole in that costs
+ * one: where there are none it is of those that are held (pool_lend_vmas()). 0 or -errno: all is there still.
+ * pool_unmap_sparse - the same of zeros, which nobody needs any more: where even that is refused, they cost addresses and no memory.
+ */
 void *pool_map_sparse(size_t bytes, int fd);
+int pool_munmap(struct pool *pool, void *addr, size_t len);
+void pool_unmap_sparse(struct pool *pool, void *zeros, size_t bytes);
 
 #endif

@@ -6,6 +6,7 @@
 
 #include "mmu/base/mutant.h"
 #include "mmu/host/hostmm_priv.h"
+#include "mmu/host/pool_priv.h"
 
 static unsigned view_access(unsigned prot)
 {
@@ -15,16 +16,9 @@ static unsigned view_access(unsigned prot)
 
 int region_need_prots(struct region *r)
 {
-	void *prots;
-
-	if (r->prots)
-		return 0;
-	prots = mmap(NULL, region_pages(r), PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (prots == MAP_FAILED)
-		return -errno;
-	r->prots = prots;
-	return 0;
+	if (!r->prots)
+		r->prots = pool_map_sparse(region_pages(r), -1);
+	return r->prots ? 0 : -errno;
 }
 
 /* hostmm_map() leaves the view of a read-only region open: a store asks, and is refused. */

@@ -155,7 +155,7 @@ static void follow_unmap(struct source *source, hva_t start, hva_t end)
 			unmap_pages(r, page, last);
 	rwlock_write_release(&mm->mmap_lock);
 	/* Who waited for a page there finds that the address is gone: NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	(void)uffd_wake(&source->uffd, (void *)(uintptr_t)start, end - start);
+	uffd_wake(&source->uffd, (void *)(uintptr_t)start, end - start);
 	drop_stale(source);
 }
 

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "mmu/base/mutant.h"
 #include "mmu/host/hostmm_priv.h"
@@ -42,10 +41,12 @@ int rmap_create(struct rmap **out, uint64_t frames)
 	return 0;
 }
 
-void rmap_destroy(struct rmap *rmap, uint64_t frames)
+void rmap_destroy(struct pool *pool)
 {
+	struct rmap *rmap = pool->rmap;
+
 	bug_on(rmap->homes.root);
-	munmap(rmap->head, frames * sizeof(struct rmap_link *));
+	pool_unmap_sparse(pool, rmap->head, pool_frames(pool) * sizeof(struct rmap_link *));
 	cond_fini(&rmap->unpinned);
 	lock_fini(&rmap->lock);
 	free(rmap);
@@ -84,7 +85,7 @@ void rmap_remove_region(struct region *r)
 	if (npages <= LINKS_SMALL)
 		free(r->rmap.links);
 	else
-		munmap(r->rmap.links, npages * sizeof(*r->rmap.links));
+		pool_unmap_sparse(r->pool, r->rmap.links, npages * sizeof(*r->rmap.links));
 }
 
 static bool is_followed(struct region *r, uint64_t page, fn_t fn)

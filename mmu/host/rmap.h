@@ -34,7 +34,7 @@ struct rmap_region {
 
 /* rmap_create - for a pool of @frames. 0, -ENOMEM. */
 int rmap_create(struct rmap **out, uint64_t frames);
-void rmap_destroy(struct rmap *rmap, uint64_t frames);
+void rmap_destroy(struct pool *pool);
 
 /*
  * rmap_add_region - @r may have pages from now on. 0, -ENOMEM. rmap_remove_region - it has none any more.

@@ -66,11 +66,12 @@ static void refuse_stray(struct uffd *u, hva_t addr)
 {
 	/* An address that a fault named: NOLINTNEXTLINE(performance-no-int-to-ptr) */
 	void *page = (void *)(uintptr_t)addr;
-	int rc = uffd_poison(u, page, PAGE_SIZE);
+	int rc = uffd_poison(u, page);
 
-	if (rc == -EINVAL || rc == -ENOTTY) /* before Linux 6.6 */
+	/* Before Linux 6.6, or what is remembered of the page is in the way: closed. Without a VMA it is so already. */
+	if (rc && rc != -ENOENT)
 		view_close_range(addr, addr + PAGE_SIZE);
-	(void)uffd_wake(u, page, PAGE_SIZE);
+	uffd_wake(u, page, PAGE_SIZE);
 }
 
 /* A host thread waits at @addr. What cannot be resolved must not be retried for ever: close the region. */

@@ -6,7 +6,6 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "mmu/base/sync.h"
@@ -20,7 +19,7 @@
  */
 struct swap {
 	int fd;			   /* [I] */
-	uint64_t slots, frames;	   /* [I] */
+	uint64_t slots;		   /* [I] */
 	uint64_t used;		   /* [l] */
 	uint64_t next;		   /* [l] where to look for a free slot */
 	uint32_t *count;	   /* [l] per slot: entries and frames that name it; sparse */
@@ -49,7 +48,15 @@ static int open_own(void)
 	return fd;
 }
 
-int swap_open(struct swap **out, int fd, uint64_t slots, uint64_t frames)
+static void free_maps(struct pool *pool, struct swap *swap)
+{
+	if (swap->count)
+		pool_unmap_sparse(pool, swap->count, swap->slots * sizeof(*swap->count));
+	if (swap->slot_of)
+		pool_unmap_sparse(pool, swap->slot_of, pool_frames(pool) * sizeof(*swap->slot_of));
+}
+
+int swap_open(struct pool *pool, int fd, uint64_t slots)
 {
 	struct swap *swap;
 	int rc;
@@ -59,7 +66,7 @@ int swap_open(struct swap **out, int fd, uint64_t slots, uint64_t frames)
 	swap = calloc(1, sizeof(*swap));
 	if (!swap)
 		return -ENOMEM;
-	*swap = (struct swap){ .slots = slots, .frames = frames };
+	swap->slots = slots;
 	rc = fd < 0 ? open_own() : fcntl(fd, F_DUPFD_CLOEXEC, 0);
 	swap->fd = rc;
 	if (rc < 0) {
@@ -67,31 +74,29 @@ int swap_open(struct swap **out, int fd, uint64_t slots, uint64_t frames)
 		goto err_undo_alloc;
 	}
 	swap->count = pool_map_sparse(slots * sizeof(*swap->count), -1);
-	swap->slot_of = pool_map_sparse(frames * sizeof(*swap->slot_of), -1);
+	swap->slot_of = pool_map_sparse(pool_frames(pool) * sizeof(*swap->slot_of), -1);
 	if (!swap->count || !swap->slot_of) {
 		rc = -ENOMEM;
 		goto err_undo_maps;
 	}
 	lock_init(&swap->lock);
-	*out = swap;
+	pool->swap = swap;
 	return 0;
 
 err_undo_maps:
-	if (swap->count)
-		munmap(swap->count, slots * sizeof(*swap->count));
-	if (swap->slot_of)
-		munmap(swap->slot_of, frames * sizeof(*swap->slot_of));
+	free_maps(pool, swap);
 	close(swap->fd);
 err_undo_alloc:
 	free(swap);
 	return rc;
 }
 
-void swap_close(struct swap *swap)
+void swap_close(struct pool *pool)
 {
+	struct swap *swap = pool->swap;
+
 	bug_on(swap->used);
-	munmap(swap->count, swap->slots * sizeof(*swap->count));
-	munmap(swap->slot_of, swap->frames * sizeof(*swap->slot_of));
+	free_maps(pool, swap);
 	close(swap->fd);
 	lock_fini(&swap->lock);
 	free(swap);

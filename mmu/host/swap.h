@@ -15,9 +15,9 @@
 
 struct swap;
 
-/* swap_open - as pool_swapon(), for a pool of @frames. swap_close - every slot has been given back (bug). */
-int swap_open(struct swap **out, int fd, uint64_t slots, uint64_t frames);
-void swap_close(struct swap *swap);
+/* swap_open - as pool_swapon(): pool->swap. swap_close - every slot has been given back (bug). */
+int swap_open(struct pool *pool, int fd, uint64_t slots);
+void swap_close(struct pool *pool);
 
 /*
  * swap_alloc - slots [*slot, *slot + n), one count each, as many as @want in a row. n, or -ENOSPC.

@@ -69,36 +69,59 @@ bool uffd_is_changing(struct uffd *u)
 	return ioctl(u->fd, UFFDIO_WRITEPROTECT, NULL) && errno == EAGAIN;
 }
 
-/* Unmap the page, which is watched: returns when that has been read. */
-static void *unmap_probe(void *page)
+/* A VMA of its own, which needs none to go: there is no reason to refuse it twice. */
+static void drop_page(void *page)
 {
-	munmap(page, PAGE_SIZE);
+	if (munmap(page, PAGE_SIZE))
+		(void)munmap(page, PAGE_SIZE);
+}
+
+struct unmap_probe {
+	struct uffd *uffd;
+	void *page;
+	int error;
+};
+
+/* Unmap the page, which is watched: returns when that has been read. No event comes of what is refused. */
+static void *unmap_probe(void *arg)
+{
+	struct unmap_probe *p = arg;
+	uint64_t one = 1;
+
+	p->error = munmap(p->page, PAGE_SIZE) ? errno : 0;
+	if (p->error)
+		bug_on(write(p->uffd->nothing, &one, sizeof(one)) != sizeof(one));
 	return NULL;
 }
 
 /* Can a change of @page be told from none, before and after its event is read? Takes it away. */
 static int probe_change_of(struct uffd *u, void *page)
 {
-	struct pollfd pfd = { .fd = u->fd, .events = POLLIN };
+	struct unmap_probe probe = { .uffd = u, .page = page };
 	bool idle = !uffd_is_changing(u) && errno == EFAULT, changing;
 	struct uffd_msg msg;
 	pthread_t thread;
-	int rc = pthread_create(&thread, NULL, unmap_probe, page);
+	int rc = pthread_create(&thread, NULL, unmap_probe, &probe);
 
 	if (rc) {
-		munmap(page, PAGE_SIZE);
+		uffd_abandon(u); /* or this thread would wait for itself */
+		drop_page(page);
 		return -rc;
 	}
-	while (poll(&pfd, 1, -1) != 1)
-		;
+	rc = uffd_wait(u, u->nothing);
 	changing = uffd_is_changing(u);
-	while ((rc = uffd_read(u, &msg)) == 0)
-		;
+	if (rc > 0)
+		while ((rc = uffd_read(u, &msg)) == 0)
+			;
 	/* Whoever waits goes on, also if it could not be read. */
-	if (rc < 0)
+	if (rc <= 0)
 		uffd_abandon(u);
 	pthread_join(thread, NULL);
-	return rc < 0 ? rc : idle && changing && !uffd_is_changing(u) ? 0 : -EOPNOTSUPP;
+	if (probe.error)
+		drop_page(page);
+	if (rc <= 0)
+		return rc < 0 ? rc : -probe.error;
+	return idle && changing && !uffd_is_changing(u) ? 0 : -EOPNOTSUPP;
 }
 
 static int probe_changing(struct uffd *u)
@@ -116,7 +139,7 @@ static int probe_changing(struct uffd *u)
 	if (!rc)
 		rc = probe_change_of(u, page);
 	else if (page != MAP_FAILED)
-		munmap(page, PAGE_SIZE);
+		drop_page(page);
 	close(mem);
 	return rc;
 }
@@ -128,6 +151,14 @@ static int handshake_audit(struct uffd *u, uint64_t want)
 
 	u->has_fork = !rc;
 	return rc == -EPERM ? handshake(u->fd, want, &u->features) : rc;
+}
+
+static void close_fds(struct uffd *u)
+{
+	close(u->fd);
+	if (u->nothing >= 0)
+		close(u->nothing);
+	u->fd = u->nothing = -1;
 }
 
 int uffd_open(struct uffd *u, unsigned how)
@@ -148,19 +179,27 @@ int uffd_open(struct uffd *u, unsigned how)
 	if ((offered & want) != want)
 		return -EOPNOTSUPP;
 
-	*u = (struct uffd){ .fd = open_fd(), .is_sigbus = how & UFFD_SIGBUS };
+	*u = (struct uffd){ .fd = open_fd(), .nothing = -1, .is_sigbus = how & UFFD_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
+	if (how & UFFD_AUDIT) {
+		u->nothing = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (u->nothing < 0) {
+			rc = -errno;
+			close(u->fd);
+			return rc;
+		}
+	}
 	want |= offered & UFFD_FEATURE_THREAD_ID;
 	if (!atomic_load(&is_old))
 		want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
 	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
 	u->has_continue_wp = !rc && probe_continue_wp(u);
 	u->has_events = how & UFFD_AUDIT;
-	if (!rc && u->has_events && probe_changing(u))
-		rc = -EOPNOTSUPP;
+	if (!rc && u->has_events)
+		rc = probe_changing(u);
 	if (rc) {
-		close(u->fd);
+		close_fds(u);
 		return rc;
 	}
 	atomic_init(&u->repoints, 0);
@@ -170,19 +209,17 @@ int uffd_open(struct uffd *u, unsigned how)
 
 void uffd_close(struct uffd *u)
 {
-	close(u->fd);
-	u->fd = -1;
+	close_fds(u);
 	lock_fini(&u->reading);
 }
 
 void uffd_abandon(struct uffd *u)
 {
-	int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-	/* In its place, so that who is about to use the number finds nothing else there. */
-	if (fd < 0 || dup3(fd, u->fd, O_CLOEXEC) < 0)
-		bug_report(__FILE__, __LINE__, "a userfaultfd that nobody reads cannot be closed");
-	close(fd);
+	/* In its place, so that who is about to use the number finds nothing else there. Takes no descriptor: there may be none. */
+	while (dup3(u->nothing, u->fd, O_CLOEXEC) < 0)
+		if (errno != EINTR && errno != EBUSY)
+			bug_report(__FILE__, __LINE__,
+				   "a userfaultfd that nobody reads cannot be closed");
 }
 
 int uffd_wait(struct uffd *u, int stop_fd)
@@ -240,17 +277,22 @@ int uffd_register(struct uffd *u, void *addr, size_t len)
 	return errno == ENOTTY ? -ESHUTDOWN : -errno; /* it has been abandoned */
 }
 
-/* After EAGAIN: go on? */
-static bool try_again(struct uffd *u, int *tries)
+static void give_way(bool sleeps)
 {
 	const struct timespec pause = { .tv_nsec = EAGAIN_NS };
 
-	if (++*tries >= EAGAIN_TRIES && !u->has_events)
-		return false;
-	if (u->has_events && *tries > EAGAIN_YIELDS)
+	if (sleeps)
 		nanosleep(&pause, NULL);
 	else
 		sched_yield();
+}
+
+/* After EAGAIN: go on? */
+static bool try_again(struct uffd *u, int *tries)
+{
+	if (++*tries >= EAGAIN_TRIES && !u->has_events)
+		return false;
+	give_way(u->has_events && *tries > EAGAIN_YIELDS);
 	return true;
 }
 
@@ -309,24 +351,27 @@ int uffd_try_watches(struct uffd *u, void *addr)
 	return ioctl(u->fd, UFFDIO_WRITEPROTECT, &wp) ? -errno : 0;
 }
 
-int uffd_wake(struct uffd *u, void *addr, size_t len)
+void uffd_wake(struct uffd *u, void *addr, size_t len)
 {
 	struct uffdio_range range = range_of(addr, len);
 
-	return ioctl(u->fd, UFFDIO_WAKE, &range) ? -errno : 0;
+	for (int tries = 0; ioctl(u->fd, UFFDIO_WAKE, &range); tries++) {
+		if (errno == ENOTTY || errno == EBADF)
+			return; /* abandoned or closed, which has woken everybody */
+		if (errno != EAGAIN && errno != EINTR)
+			bug_report(__FILE__, __LINE__, "who waits for a page cannot be woken");
+		give_way(tries > EAGAIN_YIELDS);
+	}
 }
 
-int uffd_poison(struct uffd *u, void *addr, size_t len)
+int uffd_poison(struct uffd *u, void *addr)
 {
-	struct uffdio_poison poison = { .range = range_of(addr, len) };
+	struct uffdio_poison poison = { .range = range_of(addr, PAGE_SIZE) };
 
 	if (atomic_load(&is_old))
 		return -EINVAL;
-	for (int tries = 0; ioctl(u->fd, UFFDIO_POISON, &poison);) {
-		if (errno == EEXIST) /* it is so already, or shows what it may */
-			return 0;
+	for (int tries = 0; ioctl(u->fd, UFFDIO_POISON, &poison);)
 		if (errno != EAGAIN || !try_again(u, &tries))
 			return -errno;
-	}
 	return 0;
 }

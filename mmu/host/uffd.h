@@ -18,6 +18,7 @@ struct audit;
 
 struct uffd {
 	int fd;
+	int nothing;	      /* with events: never readable, for uffd_abandon(); else -1 */
 	uint64_t features;    /* what the kernel offers */
 	bool has_continue_wp; /* UFFDIO_CONTINUE can install write-protected */
 	bool is_retried;      /* who is refused in the gap tries again: vCPUs */
@@ -52,7 +53,7 @@ static inline uint64_t uffd_repoints(const struct uffd *u)
  * uffd_open - open a userfaultfd that blocks faulting threads (also in the kernel: KVM_RUN, read(2)); with UFFD_SIGBUS they get
  * SIGBUS instead; with UFFD_AUDIT, who discards, unmaps, moves or (with CAP_SYS_PTRACE) forks what is registered waits until
  * that has been read. By system call, else by /dev/userfaultfd. 0, -EPERM without the privilege, -ENOSYS without userfaultfd,
- * -EOPNOTSUPP without a needed feature or where uffd_is_changing() cannot be told, or another errno.
+ * -EOPNOTSUPP without a needed feature or where uffd_is_changing() cannot be told, or another errno; then nothing is left open.
  */
 #define UFFD_SIGBUS (1u << 0)
 #define UFFD_AUDIT  (1u << 1)
@@ -101,8 +102,12 @@ int uffd_register(struct uffd *u, void *addr, size_t len);
 int64_t uffd_continue(struct uffd *u, void *addr, size_t len, bool wp);
 /* uffd_writeprotect - set or drop write protection, without waking. */
 int uffd_writeprotect(struct uffd *u, void *addr, size_t len, bool on);
-int uffd_wake(struct uffd *u, void *addr, size_t len);
-/* uffd_poison - let accesses to the pages, which show nothing, end in SIGBUS, and wake who waits. -EINVAL before Linux 6.6. */
-int uffd_poison(struct uffd *u, void *addr, size_t len);
+/* uffd_wake - let who waits on the pages try again. Tried until it is done: nobody else would wake them. */
+void uffd_wake(struct uffd *u, void *addr, size_t len);
+/*
+ * uffd_poison - let accesses to the page at @addr, which shows nothing, end in SIGBUS, and wake who waits. After an error nobody has been
+ * woken: -EINVAL before Linux 6.6; -EEXIST: it is poisoned already, or the system remembers that it was write-protected.
+ */
+int uffd_poison(struct uffd *u, void *addr);
 
 #endif

@@ -27,16 +27,17 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 		    pool_fd(pool), (off_t)(home << PAGE_SHIFT));
 	if (!room)
 		return base;
+	/* What is not used shows nothing, and is all that would be left if the system kept it. */
 	if (base == MAP_FAILED) {
 		int rc = errno;
 
-		munmap(room, len + large);
+		(void)pool_munmap(pool, room, len + large);
 		errno = rc;
 		return base;
 	}
 	if (base > room)
-		munmap(room, (size_t)(base - room));
-	munmap(base + len, large - (size_t)(base - room));
+		(void)pool_munmap(pool, room, (size_t)(base - room));
+	(void)pool_munmap(pool, base + len, large - (size_t)(base - room));
 	return base;
 }
 
@@ -45,24 +46,16 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 
 static void *page_array(uint64_t npages, size_t size)
 {
-	void *array;
-
-	if (npages * size <= ARRAY_SMALL)
-		return calloc(npages, size);
-	array = mmap(NULL, npages * size, PROT_READ | PROT_WRITE,
-		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (array == MAP_FAILED)
-		return NULL;
-	(void)madvise(array, npages * size, MADV_NOHUGEPAGE);
-	return array;
+	return npages * size <= ARRAY_SMALL ? calloc(npages, size)
+					    : pool_map_sparse(npages * size, -1);
 }
 
-static void page_array_free(void *array, uint64_t npages, size_t size)
+static void page_array_free(struct pool *pool, void *array, uint64_t npages, size_t size)
 {
 	if (npages * size <= ARRAY_SMALL)
 		free(array);
 	else if (array)
-		munmap(array, npages * size);
+		pool_unmap_sparse(pool, array, npages * size);
 }
 
 void page_array_clear(void *array, uint64_t npages, size_t size)
@@ -74,11 +67,11 @@ void page_array_clear(void *array, uint64_t npages, size_t size)
 void view_free(struct view *view)
 {
 	view_count_foreign(view, -(int64_t)view_foreign(view));
-	page_array_free(view->away, view->npages, sizeof(*view->away));
-	page_array_free(view->rights, view->npages, sizeof(*view->rights));
-	page_array_free(view->lost, view_lost_bytes(view->npages), 1);
+	page_array_free(view->pool, view->away, view->npages, sizeof(*view->away));
+	page_array_free(view->pool, view->rights, view->npages, sizeof(*view->rights));
+	page_array_free(view->pool, view->lost, view_lost_bytes(view->npages), 1);
 	if (view->access)
-		munmap(view->access, view->npages);
+		pool_unmap_sparse(view->pool, view->access, view->npages);
 	lock_fini(&view->repoint);
 	free(view);
 }
@@ -108,6 +101,12 @@ int view_alloc(struct view **out, struct pool *pool, struct uffd *u, uint64_t np
 	return 0;
 }
 
+static void unmap_all(struct view *view)
+{
+	if (pool_munmap(view->pool, view->base, view->npages << PAGE_SHIFT))
+		bug_report(__FILE__, __LINE__, "a view cannot be unmapped");
+}
+
 int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t npages, fn_t home)
 {
 	struct view *view;
@@ -121,11 +120,9 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 		view_free(view);
 		return rc;
 	}
-	rc = view_dont_fork(view, 0, npages) ? -errno : 0;
-	if (!rc && u)
-		rc = uffd_register(u, view->base, npages << PAGE_SHIFT);
+	rc = u ? view_watch(view, 0, npages) : 0;
 	if (rc) {
-		munmap(view->base, npages << PAGE_SHIFT);
+		unmap_all(view);
 		view_free(view);
 		return rc;
 	}
@@ -135,27 +132,13 @@ int view_create(struct view **out, struct pool *pool, struct uffd *u, uint64_t n
 	return 0;
 }
 
-/* Its VMA may be one with those of its neighbours: a hole in the middle costs one. */
-static void unmap_all(struct view *view)
-{
-	size_t len = view->npages << PAGE_SHIFT;
-
-	if (view->lost) {
-		view_unmap(view);
-		return;
-	}
-	if (!munmap(view->base, len))
-		return;
-	pool_lend_vmas(view->pool);
-	if (munmap(view->base, len))
-		bug_report(__FILE__, __LINE__, "a view cannot be unmapped");
-	(void)pool_keep_vmas(view->pool);
-}
-
 void view_destroy(struct view *view)
 {
 	count_repoints(view, 1);
-	unmap_all(view);
+	if (view->lost)
+		view_unmap(view);
+	else
+		unmap_all(view);
 	/* munmap() does not: who waited finds that the address is gone. */
 	view_wake(view, 0, view->npages);
 	view_free(view);
@@ -274,7 +257,7 @@ static int repoint_locked(struct view *view, uint64_t page, uint64_t n, fn_t fn,
 							       : fill_read_only(view, page, n, fn);
 	}
 	view_break(view, page, n);
-	rc = uffd_register(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
+	rc = view_watch(view, page, n);
 	/* A page that nobody watches must not stay reachable. */
 	if (rc && map_fixed(view, page, n, fn, PROT_NONE) && errno != EFAULT)
 		bug_report(__FILE__, __LINE__, "neither watched nor closed");
@@ -420,17 +403,28 @@ void view_zap(struct view *view, uint64_t page, uint64_t n)
 
 int view_poison(struct view *view, uint64_t page)
 {
+	void *at = view_addr(view, page);
+	int rc;
+
 	if (!view->uffd || view->uffd->is_sigbus)
 		return -EINVAL;
-	return uffd_poison(view->uffd, view_addr(view, page), PAGE_SIZE);
+	rc = uffd_poison(view->uffd, at);
+	/* Protection of an entry that has gone since is still remembered, and in the way. Of what shows nothing it may be taken. */
+	if (rc == -EEXIST)
+		rc = uffd_writeprotect(view->uffd, at, PAGE_SIZE, false)
+			     ?: uffd_poison(view->uffd, at);
+	if (rc != -EEXIST)
+		return rc;
+	/* So somebody else has done that: who came after his wake waits still. */
+	view_wake(view, page, 1);
+	return 0;
 }
 
 void view_wake(struct view *view, uint64_t page, uint64_t n)
 {
 	bug_on(!n || page + n > view->npages);
-	/* EAGAIN and the like cannot happen to a wake; a dead descriptor has woken everybody. */
 	if (view->uffd && !view->uffd->is_sigbus)
-		(void)uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
+		uffd_wake(view->uffd, view_addr(view, page), n << PAGE_SHIFT);
 }
 
 /* VMAs of one kind over all of it: a split at either end is the most that it takes. */

@@ -103,13 +103,17 @@ bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 		      MAP_SHARED | MAP_FIXED | MAP_NORESERVE, pool_fd(view->pool),
 		      (off_t)(fn << PAGE_SHIFT)) == MAP_FAILED;
 	audit_end(view->uffd, &call);
-	return failed || view_dont_fork(view, page, n);
+	return failed;
 }
 
-/* A child of fork(2) must not reach frames that go on to change under it. True: errno. */
-bool view_dont_fork(struct view *view, uint64_t page, uint64_t n)
+int view_watch(struct view *view, uint64_t page, uint64_t n)
 {
-	return view->lost && madvise(view_addr(view, page), n << PAGE_SHIFT, MADV_DONTFORK);
+	void *at = view_addr(view, page);
+
+	/* A child must not reach frames that go on to change under it. */
+	if (view->lost && madvise(at, n << PAGE_SHIFT, MADV_DONTFORK))
+		return -errno;
+	return uffd_register(view->uffd, at, n << PAGE_SHIFT);
 }
 
 bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot)
@@ -138,17 +142,30 @@ void view_discard(struct view *view, uint64_t page, uint64_t n)
 	}
 }
 
+/* What is refused makes no event: the second try is a call of its own. */
+static bool unmap_own(struct view *view, uint64_t page, uint64_t n)
+{
+	hva_t hva = (hva_t)(uintptr_t)view_addr(view, page);
+	struct audit_own call;
+	bool failed;
+
+	audit_begin(view->uffd, &call, hva, hva + (n << PAGE_SHIFT), true);
+	failed = munmap(view_addr(view, page), n << PAGE_SHIFT);
+	audit_end(view->uffd, &call);
+	return failed;
+}
+
 void view_unmap(struct view *view)
 {
 	uint64_t page = 0, n;
 
 	for (; view_next_own(view, &page, view->npages, &n); page += n) {
-		hva_t hva = (hva_t)(uintptr_t)view_addr(view, page);
-		struct audit_own call;
-
-		audit_begin(view->uffd, &call, hva, hva + (n << PAGE_SHIFT), true);
-		munmap(view_addr(view, page), n << PAGE_SHIFT);
-		audit_end(view->uffd, &call);
+		if (!unmap_own(view, page, n))
+			continue;
+		pool_lend_vmas(view->pool);
+		if (unmap_own(view, page, n))
+			bug_report(__FILE__, __LINE__, "a view cannot be unmapped");
+		(void)pool_keep_vmas(view->pool);
 	}
 	if (view->lost)
 		audit_remove_view(view->uffd, view);

@@ -28,11 +28,9 @@ void view_refused(struct view *view, uint64_t page, uint64_t n)
 /* Their VMAs go home, as one. It has no rights before it is watched, so no access is served; some fail, and are repeated. */
 static bool send_home(struct view *view, uint64_t page, uint64_t n)
 {
-	void *at = view_addr(view, page);
-
 	if (map_fixed(view, page, n, view->home + page, PROT_NONE))
 		return false;
-	if (uffd_register(view->uffd, at, n << PAGE_SHIFT) || view_open(view, page, n)) {
+	if (view_watch(view, page, n) || view_open(view, page, n)) {
 		view_break(view, page, n);
 		return false;
 	}

@@ -73,12 +73,12 @@ static inline size_t view_lost_bytes(uint64_t npages)
 /*
  * Calls on what of [page, page + n) is the view's own; what is lost is left alone.
  * view_mmap - map_fixed() without spare VMAs. True: errno, EFAULT if a page is lost.
- * view_dont_fork - no child of fork(2) gets the pages, if there is an audit. view_mprotect - give their VMAs the rights @prot.
- *	False; true: errno.
+ * view_watch - userfaultfd watches the pages from now on, and no child of fork(2) gets them, if there is an audit. 0 or -errno.
+ * view_mprotect - give their VMAs the rights @prot. False; true: errno.
  * view_discard - drop the entries. view_unmap - drop all VMAs.
  */
 bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot);
-bool view_dont_fork(struct view *view, uint64_t page, uint64_t n);
+int view_watch(struct view *view, uint64_t page, uint64_t n);
 bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot);
 void view_discard(struct view *view, uint64_t page, uint64_t n);
 void view_unmap(struct view *view);

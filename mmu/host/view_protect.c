@@ -66,14 +66,9 @@ int view_open_stores(struct view *view)
 
 static int need_access(struct view *view)
 {
-	if (view->access)
-		return 0;
-	view->access = mmap(NULL, view->npages, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (view->access != MAP_FAILED)
-		return 0;
-	view->access = NULL;
-	return -errno;
+	if (!view->access)
+		view->access = pool_map_sparse(view->npages, -1);
+	return view->access ? 0 : -errno;
 }
 
 /*

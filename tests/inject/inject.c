@@ -18,7 +18,6 @@
  * Only calls that the program itself makes are seen; what the C library does inside (fopen(), say) is not.
  * A rule that cannot be parsed ends the program: a test that injects nothing proves nothing.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -36,6 +35,8 @@
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "tests/inject/next.h"
 
 #define MAX_RULES   32
 #define RETURN_ZERO (-1) /* the error called EOF */
@@ -239,16 +240,6 @@ static int injected(enum call call, struct about about)
 			return failure;             \
 		}                                   \
 	} while (0)
-
-/* The next definition of @name, looked up once. dlsym() is idempotent, so a race is harmless. */
-#define NEXT(name)                                                     \
-	({                                                             \
-		static _Atomic(void *) next_;                          \
-                                                                       \
-		if (!atomic_load(&next_))                              \
-			atomic_store(&next_, dlsym(RTLD_NEXT, #name)); \
-		(__typeof__(&name))atomic_load(&next_);                \
-	})
 
 #define MODE_OF(flags, mode)                             \
 	do {                                             \

@@ -1,73 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* System calls that fail under the library: errors come up, nothing is lost, nobody reads zeros. */
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/userfaultfd.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "mmu/host/uffd.h"
 #include "tests/rig.h"
-#include "tests/rule.h"
 #include "tests/test.h"
+#include "tests/unit/fail_calls.h"
 
-/*
- * The definitions below take the place of the C library's in this program. A rule fails calls number @from to @to of
- * one function, counted from 1 when the rule is set.
- */
-enum call { IOCTL, READ, FALLOCATE, MPROTECT, MADVISE, EVENTFD, MEMFD, FTRUNCATE };
-
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	return rule_fails(IOCTL, request) ? -1 : (int)syscall(SYS_ioctl, fd, request, arg);
-}
-
-ssize_t read(int fd, void *buf, size_t nbytes)
-{
-	return rule_fails(READ, 0) ? -1 : syscall(SYS_read, fd, buf, nbytes);
-}
-
-int fallocate(int fd, int mode, off_t offset, off_t len)
-{
-	return rule_fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
-}
-
-int mprotect(void *addr, size_t len, int prot)
-{
-	return rule_fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
-}
-
-int madvise(void *addr, size_t len, int advice)
-{
-	return rule_fails(MADVISE, 0) ? -1 : (int)syscall(SYS_madvise, addr, len, advice);
-}
-
-int eventfd(unsigned count, int flags)
-{
-	return rule_fails(EVENTFD, 0) ? -1 : (int)syscall(SYS_eventfd2, count, flags);
-}
-
-int memfd_create(const char *name, unsigned flags)
-{
-	return rule_fails(MEMFD, 0) ? -1 : (int)syscall(SYS_memfd_create, name, flags);
-}
-
-int ftruncate(int fd, off_t length)
-{
-	return rule_fails(FTRUNCATE, 0) ? -1 : (int)syscall(SYS_ftruncate, fd, length);
-}
+#define FDS 256 /* more than the test has open */
 
 static struct rig r;
 
@@ -134,7 +79,7 @@ UTEST(fail, again_is_tried_again, .init = up, .fini = down)
 	rule_set(IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, 1, 50);
 	check_eq(hostmm_wrprotect(r.mm, r.hva, rig_hva(&r, 32)), 0);
 	rig_store(rig_word(r.host, 1, 0), 2);
-	rule_set(MADVISE, 0, EAGAIN, 1, 5);
+	rule_set(MADVISE, MADV_DONTNEED, EAGAIN, 1, 5);
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), 2);
 	check(!r.window_fatal && !r.host_fatal);
@@ -188,17 +133,14 @@ UTEST(fail, a_repoint_that_fails_is_mended, .init = up, .fini = down)
 /* The same for a page at home that becomes read-only, where CONTINUE cannot protect: its VMA is closed to stores meanwhile. */
 UTEST(fail, a_read_only_fill_that_fails_is_mended, .init = up_before_6_4, .fini = down)
 {
-	static const struct {
-		enum call call;
-		unsigned long request;
-	} step[] = { { IOCTL, UFFDIO_CONTINUE }, { IOCTL, UFFDIO_WRITEPROTECT } };
+	static const unsigned long step[] = { UFFDIO_CONTINUE, UFFDIO_WRITEPROTECT };
 
 	for (unsigned i = 0; i < sizeof(step) / sizeof(*step); i++) {
 		uint64_t page = 3 + i;
 
 		rig_store(rig_word(r.host, page, 0), 33);
 		check_eq(hostmm_wrprotect(r.mm, rig_hva(&r, page), rig_hva(&r, page + 1)), 0);
-		rule_set(step[i].call, step[i].request, ENOMEM, 1, 100);
+		rule_set(IOCTL, step[i], ENOMEM, 1, 100);
 		check_eq(shadow_fault(r.shadow, RIG_GFN + page, false), -ENOMEM);
 		check(rule_seen() > 0);
 		rule_clear();
@@ -317,20 +259,69 @@ UTEST(fail, a_dead_thread_of_the_window_closes_it, .init = up, .fini = down)
 	check_eq(rig_load(rig_word(r.host, 1, 0)), 0);
 }
 
+/* One that cannot wait for faults any more is as one that cannot read them; to be interrupted is nothing. */
+UTEST(fail, a_thread_that_cannot_poll_closes_the_window, .init = up, .fini = down)
+{
+	uint64_t value;
+
+	rule_set(POLL, 0, EINTR, 1, 50);
+	for (uint64_t page = 0; page < 32; page += 8)
+		check_eq(rig_load(rig_word(r.guest, page, 0)), 0);
+	check(rule_seen() > 50 && !r.window_fatal);
+	/* The first fault is read by who was waiting already. */
+	rule_set(POLL, 0, ENOMEM, 1, 1000000);
+	check_eq(hostmm_discard(r.mm, r.hva, rig_hva(&r, 32)), 0);
+	(void)rig_try_load(rig_word(r.guest, 1, 0), &value);
+	rig_wait(&r.window_fatal);
+	check_eq(r.window_error, -ENOMEM);
+	for (uint64_t page = 0; page < 32; page += 8)
+		check(!rig_try_load(rig_word(r.guest, page, 0), &value));
+	rule_clear();
+	check_eq(hostmm_read(r.mm, r.hva, &value, sizeof(value)), 0);
+}
+
+static void up_audited(void)
+{
+	rule_clear();
+	rig_up(&r, &(struct rig_opts){ .pages = 32, .source = HOSTMM_SOURCE_UFFD, .audit = true });
+}
+
 /* With an audit umbra's own calls wait for those threads, too: they go on. */
-UTEST(fail, a_dead_thread_of_an_audited_view_closes_it, .fini = down)
+static void dies_audited(void)
 {
 	uint64_t value;
 	hva_t hva;
 
-	rule_clear();
-	rig_up(&r, &(struct rig_opts){ .pages = 32, .source = HOSTMM_SOURCE_UFFD, .audit = true });
 	dies(r.host, &r.host_fatal, &r.host_error, EIO);
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 32)), 0);
 	check_eq(hostmm_discard(r.mm, rig_hva(&r, 4), rig_hva(&r, 32)), 0);
 	check_eq(hostmm_map(r.mm, 4, HOSTMM_PROT_READ, NULL, NULL, &hva), -ESHUTDOWN);
 	check_eq(rig_load(rig_word(r.guest, 1, 0)), 1); /* the guest goes on */
 	check(!rig_try_load(rig_word(r.host, 1, 0), &value));
+}
+
+UTEST(fail, a_dead_thread_of_an_audited_view_closes_it, .init = up_audited, .fini = down)
+{
+	dies_audited();
+}
+
+/* The descriptor that nobody reads any more goes without another one. */
+UTEST(fail, a_dead_thread_of_an_audited_view_closes_it_without_descriptors, .init = up_audited,
+      .fini = down)
+{
+	int fd[FDS], n = 0;
+	struct rlimit before, now;
+
+	check_eq(getrlimit(RLIMIT_NOFILE, &before), 0);
+	now = (struct rlimit){ .rlim_cur = FDS, .rlim_max = before.rlim_max };
+	check_eq(setrlimit(RLIMIT_NOFILE, &now), 0);
+	while ((fd[n] = dup(STDERR_FILENO)) >= 0)
+		n++;
+	check_eq(errno, EMFILE);
+	dies_audited();
+	check_eq(setrlimit(RLIMIT_NOFILE, &before), 0);
+	while (n)
+		close(fd[--n]);
 }
 
 UTEST(fail, a_dead_thread_of_the_host_view_closes_it, .init = up, .fini = down)

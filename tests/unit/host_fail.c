@@ -1,40 +1,16 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* System calls that fail in the middle of an operation of the host mm: an errno, and everything as before. */
 #include <errno.h>
-#include <fcntl.h>
-#include <pthread.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 #include "mmu/base/thread.h"
 #include "mmu/host/hostmm_actors.h"
 #include "mmu/host/hostmm_device.h"
 #include "mmu/host/hostmm_priv.h"
 #include "tests/rig_fork.h"
-#include "tests/rule.h"
 #include "tests/test.h"
+#include "tests/unit/fail_calls.h"
 
-/* The definitions below take the place of the C library's in this program: calls number @from and on fail. */
-enum call { MPROTECT, FALLOCATE, POPULATE, THREAD };
-
-int mprotect(void *addr, size_t len, int prot)
-{
-	return rule_fails(MPROTECT, 0) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
-}
-
-int fallocate(int fd, int mode, off_t offset, off_t len)
-{
-	return rule_fails(FALLOCATE, 0) ? -1 : (int)syscall(SYS_fallocate, fd, mode, offset, len);
-}
-
-int madvise(void *addr, size_t len, int advice)
-{
-	if (advice == 23 /* MADV_POPULATE_WRITE */ && rule_fails(POPULATE, 0))
-		return -1;
-	return (int)syscall(SYS_madvise, addr, len, advice);
-}
+#define POPULATE 23 /* MADV_POPULATE_WRITE, which headers may not have */
 
 int thread_start(pthread_t *thread, void *(*fn)(void *), void *arg)
 {
@@ -125,7 +101,7 @@ UTEST(host_fail, collapse_goes_back, .init = up, .fini = down)
 	check_eq(hostmm_migrate(r.mm, at(100), at(140), HOSTMM_MIGRATE_AWAY), 0);
 	used = pool_used(r.pool);
 	for (unsigned n = 1; n <= 40; n += 13) {
-		rule_set(POPULATE, 0, ENOMEM, n, ~0u);
+		rule_set(MADVISE, POPULATE, ENOMEM, n, ~0u);
 		check_eq(hostmm_collapse(r.mm, r.hva), -ENOMEM);
 		check_eq(pool_used(r.pool), used);
 		check(!hostmm_huge(r.mm, r.hva, HOSTMM_LARGE, &first));
@@ -166,7 +142,7 @@ UTEST(host_fail, pages_that_cannot_go_to_a_device_or_come_back_stay, .init = up,
 	uint64_t moved, word;
 	int owner;
 
-	rule_set(POPULATE, 0, ENOMEM, 5, ~0u);
+	rule_set(MADVISE, POPULATE, ENOMEM, 5, ~0u);
 	check_eq(hostmm_migrate_to_device(r.mm, at(0), at(20), &owner, &moved), -ENOMEM);
 	check_eq(moved, 4);
 	check_eq(hostmm_read(r.mm, at(2), &word, sizeof(word)), -ENOMEM); /* cannot come back now */

@@ -25,10 +25,10 @@
 
 /* ---- Calls: the definitions below take the place of the C library's in this program ---- */
 
-enum call { NONE, CONTINUE, WRITEPROTECT, REGISTER, MMAP, MPROTECT, MADVISE };
+enum call { NONE, CONTINUE, WRITEPROTECT, REGISTER, WAKE, MMAP, MUNMAP, MPROTECT, MADVISE };
 
-static const char *const call_name[] = { "-",	 "CONTINUE", "WRITEPROTECT", "REGISTER",
-					 "mmap", "mprotect", "madvise" };
+static const char *const call_name[] = { "-",	 "CONTINUE", "WRITEPROTECT", "REGISTER", "WAKE",
+					 "mmap", "munmap",   "mprotect",     "madvise" };
 
 #define PARTIAL (-1) /* CONTINUE: the first page, then EAGAIN */
 
@@ -68,7 +68,8 @@ int ioctl(int fd, unsigned long request, ...)
 	if (request == UFFDIO_CONTINUE && meets(CONTINUE))
 		return fail_continue(fd, arg);
 	if ((request == UFFDIO_WRITEPROTECT && meets(WRITEPROTECT)) ||
-	    (request == UFFDIO_REGISTER && meets(REGISTER)))
+	    (request == UFFDIO_REGISTER && meets(REGISTER)) ||
+	    (request == UFFDIO_WAKE && meets(WAKE)))
 		return -1;
 	return (int)syscall(SYS_ioctl, fd, request, arg);
 }
@@ -78,6 +79,11 @@ void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
 	if ((flags & MAP_SHARED) && meets(MMAP)) /* views; not the C library's own */
 		return MAP_FAILED;
 	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
+}
+
+int munmap(void *addr, size_t len)
+{
+	return meets(MUNMAP) ? -1 : (int)syscall(SYS_munmap, addr, len);
 }
 
 int mprotect(void *addr, size_t len, int prot)
@@ -340,6 +346,14 @@ static int add_slot(void)
 	return rc ? rc : shadow_remove_slot(r.shadow, 2);
 }
 
+/* With arrays of its own, and room around its view. */
+static int add_large_slot(void)
+{
+	int rc = shadow_add_slot(r.shadow, 2, 0x4000, PAGES, r.hva, 0);
+
+	return rc ? rc : shadow_remove_slot(r.shadow, 2);
+}
+
 static int read_only_slot(void)
 {
 	int rc = shadow_set_slot_flags(r.shadow, 1, MEMSLOT_READONLY);
@@ -376,6 +390,7 @@ static const struct op {
 	{ "log on", map_all, log_on },
 	{ "get, clear", split_one, get_and_clear },
 	{ "slot", NULL, add_slot },
+	{ "large slot", NULL, add_large_slot },
 	{ "read-only slot", map_all, read_only_slot },
 };
 
@@ -393,8 +408,10 @@ static const struct failure {
 	{ WRITEPROTECT, ENOENT, false }, { WRITEPROTECT, ENOMEM, false },
 	{ WRITEPROTECT, ESRCH, false },	 { REGISTER, ENOMEM, false },
 	{ REGISTER, EBUSY, false },	 { REGISTER, EINVAL, false },
-	{ MMAP, ENOMEM, false },	 { MPROTECT, ENOMEM, false },
-	{ MADVISE, EAGAIN, true },	 { MADVISE, EINTR, true },
+	{ WAKE, EAGAIN, true },		 { WAKE, EINTR, true },
+	{ MMAP, ENOMEM, false },	 { MUNMAP, ENOMEM, true },
+	{ MPROTECT, ENOMEM, false },	 { MADVISE, EAGAIN, true },
+	{ MADVISE, EINTR, true },
 };
 
 static void up(void)
@@ -471,6 +488,16 @@ UTEST(shadow_inject, writeprotect_fails, .init = up, .fini = down)
 UTEST(shadow_inject, register_fails, .init = up, .fini = down)
 {
 	run_all(REGISTER);
+}
+
+UTEST(shadow_inject, wake_fails, .init = up, .fini = down)
+{
+	run_all(WAKE);
+}
+
+UTEST(shadow_inject, munmap_fails, .init = up, .fini = down)
+{
+	run_all(MUNMAP);
 }
 
 UTEST(shadow_inject, mmap_fails, .init = up, .fini = down)

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Calls of the system that fail when a test says so. Included by a test's one file: what is defined here takes the place of the C library's
+ * in its program. Calls inside the C library do not come here; mappings are those of umbra and of the test alone.
+ * Owns nothing; which calls fail is tests/rule.h's. Who may call: tests. Knows no umbra.
+ */
+#ifndef UMBRA_TESTS_UNIT_FAIL_CALLS_H
+#define UMBRA_TESTS_UNIT_FAIL_CALLS_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "tests/inject/next.h"
+#include "tests/rule.h"
+
+/* For rule_set(). Not of MMAP and MUNMAP under ThreadSanitizer, which has these two itself. */
+enum call {
+	IOCTL, /* code: the request */
+	READ,
+	POLL,
+	FALLOCATE,
+	MMAP,
+	MUNMAP,
+	MPROTECT,
+	MADVISE, /* code: the advice */
+	EVENTFD,
+	MEMFD,
+	FTRUNCATE,
+	OPEN,
+	USERFAULTFD,
+	THREAD, /* pthread_create() */
+	CALLS
+};
+
+static inline const char *call_name(enum call call)
+{
+	static const char *const name[CALLS] = {
+		"ioctl",     "read",	 "poll",	"fallocate",	  "mmap",
+		"munmap",    "mprotect", "madvise",	"eventfd",	  "memfd_create",
+		"ftruncate", "open",	 "userfaultfd", "pthread_create",
+	};
+
+	return name[call];
+}
+
+/* Bytes that mmap() has mapped somewhere and munmap() has not unmapped. */
+static atomic_long bytes_mapped;
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, request);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return rule_fails(IOCTL, request) ? -1 : NEXT(ioctl)(fd, request, arg);
+}
+
+ssize_t read(int fd, void *buf, size_t nbytes)
+{
+	return rule_fails(READ, 0) ? -1 : NEXT(read)(fd, buf, nbytes);
+}
+
+int poll(struct pollfd *fds, nfds_t n, int timeout)
+{
+	return rule_fails(POLL, 0) ? -1 : NEXT(poll)(fds, n, timeout);
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t len)
+{
+	return rule_fails(FALLOCATE, 0) ? -1 : NEXT(fallocate)(fd, mode, offset, len);
+}
+
+#ifndef __SANITIZE_THREAD__
+
+extern const char __executable_start[], etext[];
+
+/* Libraries map and unmap for themselves. liburcu aborts when it cannot. */
+static bool is_own(const void *caller)
+{
+	return (const char *)caller >= __executable_start && (const char *)caller < etext;
+}
+
+static long whole_pages(size_t len)
+{
+	return (long)((len + 4095) & ~4095UL);
+}
+
+void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
+{
+	bool counts = is_own(__builtin_return_address(0));
+	void *at;
+
+	if (counts && rule_fails(MMAP, 0))
+		return MAP_FAILED;
+	at = (void *)NEXT(syscall)(SYS_mmap, addr, len, prot, flags, fd, offset);
+	/* A fixed one takes the place of what is there. */
+	if (counts && at != MAP_FAILED && !(flags & MAP_FIXED))
+		bytes_mapped += whole_pages(len);
+	return at;
+}
+
+int munmap(void *addr, size_t len)
+{
+	bool counts = is_own(__builtin_return_address(0));
+	int rc;
+
+	if (counts && rule_fails(MUNMAP, 0))
+		return -1;
+	rc = (int)NEXT(syscall)(SYS_munmap, addr, len);
+	if (counts && !rc)
+		bytes_mapped -= whole_pages(len);
+	return rc;
+}
+
+#endif
+
+int mprotect(void *addr, size_t len, int prot)
+{
+	return rule_fails(MPROTECT, 0) ? -1 : NEXT(mprotect)(addr, len, prot);
+}
+
+int madvise(void *addr, size_t len, int advice)
+{
+	return rule_fails(MADVISE, (unsigned long)advice) ? -1 : NEXT(madvise)(addr, len, advice);
+}
+
+int eventfd(unsigned count, int flags)
+{
+	return rule_fails(EVENTFD, 0) ? -1 : NEXT(eventfd)(count, flags);
+}
+
+int memfd_create(const char *name, unsigned flags)
+{
+	return rule_fails(MEMFD, 0) ? -1 : NEXT(memfd_create)(name, flags);
+}
+
+int ftruncate(int fd, off_t length)
+{
+	return rule_fails(FTRUNCATE, 0) ? -1 : NEXT(ftruncate)(fd, length);
+}
+
+int open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+
+	if (flags & (O_CREAT | __O_TMPFILE)) {
+		va_list ap;
+
+		va_start(ap, flags);
+		mode = va_arg(ap, mode_t);
+		va_end(ap);
+	}
+	return rule_fails(OPEN, 0) ? -1 : NEXT(open)(path, flags, mode);
+}
+
+long syscall(long number, ...)
+{
+	long a[6];
+	va_list ap;
+
+	va_start(ap, number);
+	for (int i = 0; i < 6; i++)
+		a[i] = va_arg(ap, long);
+	va_end(ap);
+	if (number == SYS_userfaultfd && rule_fails(USERFAULTFD, 0))
+		return -1;
+	return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+}
+
+int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+{
+	return rule_fails(THREAD, 0) ? rule_error() : NEXT(pthread_create)(thread, attr, fn, arg);
+}
+
+#endif
