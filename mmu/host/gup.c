@@ -10,8 +10,11 @@
 /* Who asks, and for what. */
 struct gup {
 	unsigned owner; /* hostmm_owner() */
-	bool fill;	/* HOSTMM_GUP_FILL */
-	uint64_t ahead_end;
+	uint64_t ahead; /* HOSTMM_GUP_FILL: all */
+	bool write;
+	bool guarded; /* by a notifier: no reference but on the page that must be */
+	uint64_t must,
+		ahead_end; /* pages of the region: the one that must be; where read-ahead ends */
 };
 
 /* Bring in what is absent of [page, end), best effort: what fails here fails for good when it is asked for. */
@@ -40,81 +43,113 @@ static int own_get(struct region *r, uint64_t page, bool write)
 	return 0;
 }
 
-/* Report the pages [page, end) of one chunk; @must is inside, or UINT64_MAX. */
-static int gup_chunk(struct region *r, uint64_t page, uint64_t end, uint64_t must,
-		     const struct gup *gup, bool write, struct gup_page *out)
+static void report_none(struct gup_page *page, const struct gup_page *end)
 {
-	struct chunk_lock *chunk = region_chunk(r, page);
-	uint64_t hpte;
-	int rc = 0;
+	for (; page < end; page++)
+		page->fn = FN_NONE;
+}
 
-	lock_acquire(&chunk->lock);
-	/* First, since it drops the lock: the page that must be there is to be there at the end. */
-	if (gup->fill)
-		fill_absent(r, page, end);
-	if (page <= must && must < end)
-		rc = is_owned(hpte_read(r, must), gup->owner)
-			     ? own_get(r, must, write)
-			     : cow_get(r, must, gup->ahead_end, write, &hpte);
-	for (; !rc && page < end; page++, out++) {
-		hpte = hpte_read(r, page);
+/* What the entries of pages [page, end) say. A reference on each, or on the one that must be alone. Chunk lock held. */
+static void report(struct region *r, uint64_t page, uint64_t end, const struct gup *gup,
+		   struct gup_page *out)
+{
+	for (; page < end; page++, out++) {
+		uint64_t hpte = hpte_read(r, page);
+
 		if (!hpte_is_usable(hpte) && !is_owned(hpte, gup->owner)) {
 			out->fn = FN_NONE;
 			continue;
 		}
-		if (!mutant(25))
+		if ((!gup->guarded || page == gup->must) && !mutant(25))
 			pool_get(r->pool, hpte_fn(hpte));
 		out->fn = hpte_fn(hpte);
 		out->writable = hpte & HPTE_WRITE;
 	}
+}
+
+/* Report the pages [page, end) of one chunk. An error is one of the page that must be: read-ahead goes on, best effort. */
+static int gup_chunk(struct region *r, uint64_t page, uint64_t end, const struct gup *gup,
+		     struct gup_page *out)
+{
+	struct chunk_lock *chunk = region_chunk(r, page);
+	bool is_must = page <= gup->must && gup->must < end;
+	uint64_t want = is_must ? gup->must : page, hpte;
+	int rc = 0;
+
+	lock_acquire(&chunk->lock);
+	/* First, since it drops the lock: the page that must be there is to be there at the end. */
+	if (gup->ahead == HOSTMM_GUP_FILL)
+		fill_absent(r, page, end);
+	if (is_must || (gup->must < page && page < gup->ahead_end))
+		rc = is_owned(hpte_read(r, want), gup->owner)
+			     ? own_get(r, want, gup->write && is_must)
+			     : cow_get(r, want, gup->ahead_end, gup->write && is_must, &hpte);
+	if (rc)
+		report_none(out, out + (end - page));
+	else
+		report(r, page, end, gup, out);
 	lock_release(&chunk->lock);
+	return is_must ? rc : 0;
+}
+
+static int gup_pages(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, struct gup *gup,
+		     struct gup_page *out)
+{
+	uint64_t done = 0; /* of the pages in out[] */
+	struct region *r;
+	int rc = -EFAULT;
+
+	rwlock_read_acquire(&mm->mmap_lock);
+	r = must < n ? hostmm_region(mm, hva + (must << PAGE_SHIFT)) : NULL;
+	if (r) {
+		/* Another region may have ended where this one begins, by a system call of others. */
+		uint64_t skip = hva < r->start ? (r->start - hva) >> PAGE_SHIFT : 0;
+		uint64_t page = region_page(r, hva + (skip << PAGE_SHIFT));
+		uint64_t last = min_u64(page + n - skip, region_pages(r));
+
+		gup->must = page + must - skip;
+		gup->ahead_end = gup->must + 1;
+		if (gup->ahead != HOSTMM_GUP_FILL)
+			gup->ahead_end = min_u64(gup->ahead_end + gup->ahead, last);
+		report_none(out, out + skip);
+		done = skip;
+		rc = 0;
+		for (uint64_t end; !rc && page < last; page = end) {
+			end = chunk_end(page, last);
+			rc = gup_chunk(r, page, end, gup, out + done);
+			done += end - page;
+		}
+	}
+	rwlock_read_release(&mm->mmap_lock);
+	if (!rc)
+		report_none(out + done, out + n);
+	else if (!gup->guarded) /* the page that must be is not among them */
+		hostmm_put_pages(mm, out, done);
 	return rc;
 }
 
 int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
 	       struct gup_page *out)
 {
-	return hostmm_gup_owner(mm, NULL, hva, n, must, ahead, write, out);
+	struct gup gup = { .ahead = ahead, .write = write };
+
+	return gup_pages(mm, hva, n, must, &gup, out);
 }
 
 int hostmm_gup_owner(struct hostmm *mm, const void *owner, hva_t hva, uint64_t n, uint64_t must,
 		     uint64_t ahead, bool write, struct gup_page *out)
 {
-	struct gup gup = { .owner = hostmm_owner(mm, owner), .fill = ahead == HOSTMM_GUP_FILL };
-	struct region *r;
-	int rc = 0;
+	struct gup gup = { .owner = hostmm_owner(mm, owner), .ahead = ahead, .write = write };
 
-	for (uint64_t i = 0; i < n; i++)
-		out[i] = (struct gup_page){ .fn = FN_NONE };
-	rwlock_read_acquire(&mm->mmap_lock);
-	r = must < n ? hostmm_region(mm, hva + (must << PAGE_SHIFT)) : NULL;
-	if (!r) {
-		rc = -EFAULT;
-	} else {
-		/* Another region may have ended where this one begins, by a system call of others. */
-		uint64_t skip = hva < r->start ? (r->start - hva) >> PAGE_SHIFT : 0;
-		uint64_t first = region_page(r, hva + (skip << PAGE_SHIFT));
-		uint64_t last = min_u64(first + n - skip, region_pages(r));
+	return gup_pages(mm, hva, n, must, &gup, out);
+}
 
-		must -= skip;
-		gup.ahead_end = min_u64(first + must + 1 + (gup.fill ? 0 : ahead), last);
-		for (uint64_t page = first, end; !rc && page < last; page = end) {
-			end = chunk_end(page, last);
-			/* Read-ahead goes on chunk by chunk, best effort beyond the one with the page that must be. */
-			uint64_t want = page <= first + must   ? first + must
-					: page < gup.ahead_end ? page
-							       : UINT64_MAX;
+int hostmm_gup_guarded(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead,
+		       bool write, struct gup_page *out)
+{
+	struct gup gup = { .guarded = true, .ahead = ahead, .write = write };
 
-			rc = gup_chunk(r, page, end, want, &gup, write && want == first + must,
-				       &out[skip + page - first]);
-			if (rc && page > first + must)
-				rc = 0;
-		}
-	}
-	rwlock_read_release(&mm->mmap_lock);
-	if (rc)
-		hostmm_put_pages(mm, out, n);
-	return rc;
+	return gup_pages(mm, hva, n, must, &gup, out);
 }
 
 bool hostmm_peek(struct hostmm *mm, hva_t hva, struct gup_page *page)

@@ -210,6 +210,13 @@ struct gup_page {
 #define HOSTMM_GUP_FILL UINT64_MAX
 int hostmm_gup(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead, bool write,
 	       struct gup_page *out);
+/*
+ * hostmm_gup_guarded - the same for who subscribes to @mm, and has read the sequence before: of the pages around only what they are is
+ * told, as by hostmm_huge() and for the same reason. The page that must be has a reference: hostmm_put_pages(mm, &out[must], 1).
+ * Kernel: hmm_range_fault(); kvm_follow_pfn::guarded_by_mmu_notifier.
+ */
+int hostmm_gup_guarded(struct hostmm *mm, hva_t hva, uint64_t n, uint64_t must, uint64_t ahead,
+		       bool write, struct gup_page *out);
 void hostmm_put_pages(struct hostmm *mm, const struct gup_page *pages, uint64_t n);
 
 /*

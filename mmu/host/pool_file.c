@@ -52,7 +52,9 @@ static int open_huge_file(void)
 /* VMAs of its own, which need none to go: there is no reason to refuse it twice. */
 static bool unmap_whole(void *addr, size_t len)
 {
-	return !munmap(addr, len) || !munmap(addr, len);
+	if (!munmap(addr, len))
+		return true;
+	return !munmap(addr, len);
 }
 
 /* A mapping of its own to populate through: a fault of the direct map must not bring in a huge page for one frame. */

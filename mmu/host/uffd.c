@@ -15,6 +15,7 @@
 
 #include "mmu/base/addr.h"
 #include "mmu/base/mutant.h"
+#include "mmu/base/thread.h"
 
 /* How often to retry a call that says EAGAIN: each time another system call on the layout must have been under way. */
 #define EAGAIN_TRIES  1000
@@ -101,12 +102,12 @@ static int probe_change_of(struct uffd *u, void *page)
 	bool idle = !uffd_is_changing(u) && errno == EFAULT, changing;
 	struct uffd_msg msg;
 	pthread_t thread;
-	int rc = pthread_create(&thread, NULL, unmap_probe, &probe);
+	int rc = thread_start(&thread, unmap_probe, &probe);
 
 	if (rc) {
 		uffd_abandon(u); /* or this thread would wait for itself */
 		drop_page(page);
-		return -rc;
+		return rc;
 	}
 	rc = uffd_wait(u, u->nothing);
 	changing = uffd_is_changing(u);

@@ -172,6 +172,19 @@ bool ept_install(struct ept *ept, struct ept_page *root, gfn_t gfn, int level, u
 	return done;
 }
 
+/* The same in one table, of which @sptep is the entry of @gfn. */
+static uint64_t install_in_table(struct ept_tally *tally, _Atomic uint64_t *sptep, gfn_t gfn,
+				 uint64_t n, uint64_t leaf)
+{
+	uint64_t i;
+
+	for (i = 0; i < n; i++)
+		if (!spte_cas(tally, &sptep[i], gfn + i, SPTE_NONE, leaf + (i << PAGE_SHIFT),
+			      SPTE_LEVEL_4K))
+			break;
+	return i;
+}
+
 uint64_t ept_install_run(struct ept *ept, struct ept_page *root, gfn_t gfn, uint64_t n,
 			 uint64_t leaf)
 {
@@ -184,13 +197,19 @@ uint64_t ept_install_run(struct ept *ept, struct ept_page *root, gfn_t gfn, uint
 	tally_start(&tally, ept);
 	iter_start(&it, root, gfn, gfn + n, SPTE_LEVEL_4K);
 	do {
+		uint64_t part;
+
 		while (iter_down(&it))
 			;
-		if (it.level != SPTE_LEVEL_4K || it.spte != SPTE_NONE ||
-		    !spte_cas(&tally, iter_entry(&it), it.gfn, SPTE_NONE,
-			      leaf + (done << PAGE_SHIFT), it.level))
+		if (it.level != SPTE_LEVEL_4K)
 			break;
-		done++;
+		part = min_u64(SPTE_PER_TABLE - spte_index(it.gfn, it.level), it.end - it.gfn);
+		n = install_in_table(&tally, iter_entry(&it), it.gfn, part,
+				     leaf + (done << PAGE_SHIFT));
+		done += n;
+		if (n < part)
+			break;
+		it.gfn += n - 1;
 	} while (iter_next(&it));
 	tally_end(&tally);
 	return done;

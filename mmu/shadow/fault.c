@@ -70,8 +70,8 @@ static int lookup(struct shadow *sh, struct fault *f)
 	if (!f->alone && !sh->around.fixed && !f->got.ahead && is_dense(sh, &f->got))
 		f->got.ahead = HOSTMM_GUP_FILL;
 	hva = f->slot->hva + ((f->got.start - f->slot->gfn) << PAGE_SHIFT);
-	return hostmm_gup(sh->mm, hva, f->got.end - f->got.start, f->gfn - f->got.start,
-			  f->got.ahead, f->write, f->page);
+	return hostmm_gup_guarded(sh->mm, hva, f->got.end - f->got.start, f->gfn - f->got.start,
+				  f->got.ahead, f->write, f->page);
 }
 
 static int check_and_install(struct shadow *sh, struct fault *f)
@@ -108,7 +108,7 @@ static int resolve(struct shadow *sh, struct fault *f)
 		f->seq = sync_load_acquire(&sh->invalidate_seq);
 	rc = check_and_install(sh, f);
 	/* The table does not hold references: what it shows is the primary's, and is zapped before that drops its own. */
-	hostmm_put_pages(sh->mm, f->page, f->got.end - f->got.start);
+	hostmm_put_pages(sh->mm, fault_page(f, f->gfn), 1);
 	return rc;
 }
 

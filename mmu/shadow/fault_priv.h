@@ -28,7 +28,7 @@ struct fault {
 	const struct memslot *slot;
 
 	/* What the primary has said. */
-	struct around_block got; /* page[] covers it, with a reference each */
+	struct around_block got; /* page[] covers it, with a reference on the faulting page alone */
 	struct gup_page page[SHADOW_AROUND_MAX];
 	struct gup_page first; /* of the large leaf, if level is larger than 4K; no reference */
 

@@ -68,16 +68,19 @@ void fault_choose_level(struct shadow *sh, struct fault *f)
 
 /* ---- Install ---- */
 
-/* The leaf for @page. While stores are followed only the page that is being stored to may be stored to unseen. */
+/* While stores are followed only the page that is being stored to may be stored to unseen: what the leaves of others are without. */
+static uint64_t withheld_around(struct shadow *sh, const struct fault *f)
+{
+	return mutant(20) ? 0 : dirty_withheld(sh, f->slot);
+}
+
 static uint64_t make_leaf(struct shadow *sh, const struct fault *f, gfn_t gfn,
-			  const struct gup_page *page, int level)
+			  const struct gup_page *page, int level, uint64_t withheld)
 {
 	bool writable = page->writable && !(f->slot->flags & MEMSLOT_READONLY);
 	uint64_t leaf = ept_make_leaf(&sh->ept, page->fn, writable, level);
 
-	if ((f->write && gfn == f->gfn) || mutant(20))
-		return leaf;
-	return leaf & ~dirty_withheld(sh, f->slot);
+	return f->write && gfn == f->gfn ? leaf : leaf & ~withheld;
 }
 
 /* Pages [gfn, gfn + n) have leaves now, the first of which is @leaf: let the backend carry them out in one call. */
@@ -134,7 +137,7 @@ static int install_over(struct shadow *sh, struct fault *f, uint64_t leaf)
 
 static int install_large(struct shadow *sh, struct fault *f)
 {
-	uint64_t leaf = make_leaf(sh, f, f->gfn, &f->first, f->level);
+	uint64_t leaf = make_leaf(sh, f, f->gfn, &f->first, f->level, withheld_around(sh, f));
 	int rc;
 
 	if (!ept_install(&sh->ept, f->root, f->gfn, f->level, SPTE_NONE, leaf))
@@ -143,20 +146,19 @@ static int install_large(struct shadow *sh, struct fault *f)
 	return rc < 0 ? rc : SHADOW_FIXED;
 }
 
-/* How many pages from @gfn on go on as @leaf, its leaf, begins? */
-static uint64_t run_length(struct shadow *sh, const struct fault *f, gfn_t gfn, uint64_t leaf)
+/* Where does the run end whose leaves go on as that of @gfn begins? */
+static gfn_t run_end(const struct fault *f, gfn_t gfn, uint64_t withheld)
 {
+	const struct gup_page *page = fault_page(f, gfn);
+	gfn_t end = f->block.end;
 	uint64_t n = 1;
 
-	while (gfn + n < f->block.end) {
-		const struct gup_page *page = fault_page(f, gfn + n);
-
-		if (page->fn == FN_NONE ||
-		    make_leaf(sh, f, gfn + n, page, SPTE_LEVEL_4K) != leaf + (n << PAGE_SHIFT))
-			break;
+	/* The leaf of the faulting page is not like the others. */
+	if (f->write && withheld && gfn <= f->gfn)
+		end = min_u64(end, max_u64(gfn + 1, f->gfn));
+	while (gfn + n < end && page[n].fn == page->fn + n && page[n].writable == page->writable)
 		n++;
-	}
-	return n;
+	return gfn + n;
 }
 
 /*
@@ -166,8 +168,8 @@ static uint64_t run_length(struct shadow *sh, const struct fault *f, gfn_t gfn, 
 static int install_small(struct shadow *sh, struct fault *f)
 {
 	gfn_t gfn = f->block.start, run = gfn, end = gfn; /* [run, end) go on as @leaf begins */
+	uint64_t withheld = withheld_around(sh, f), leaf = 0, at, done;
 	int result = SHADOW_SPURIOUS, rc = 0;
-	uint64_t leaf = 0, at, done;
 
 	while (gfn < f->block.end && rc >= 0) {
 		const struct gup_page *page = fault_page(f, gfn);
@@ -178,8 +180,8 @@ static int install_small(struct shadow *sh, struct fault *f)
 		}
 		if (gfn >= end) {
 			run = gfn;
-			leaf = make_leaf(sh, f, gfn, page, SPTE_LEVEL_4K);
-			end = gfn + run_length(sh, f, gfn, leaf);
+			leaf = make_leaf(sh, f, gfn, page, SPTE_LEVEL_4K, withheld);
+			end = run_end(f, gfn, withheld);
 		}
 		at = leaf + ((gfn - run) << PAGE_SHIFT);
 		done = ept_install_run(&sh->ept, f->root, gfn, end - gfn, at);

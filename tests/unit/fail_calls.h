@@ -70,9 +70,9 @@ ssize_t read(int fd, void *buf, size_t nbytes)
 	return rule_fails(READ, 0) ? -1 : NEXT(read)(fd, buf, nbytes);
 }
 
-int poll(struct pollfd *fds, nfds_t n, int timeout)
+int poll(struct pollfd *fds, nfds_t nfds, int timeout)
 {
-	return rule_fails(POLL, 0) ? -1 : NEXT(poll)(fds, n, timeout);
+	return rule_fails(POLL, 0) ? -1 : NEXT(poll)(fds, nfds, timeout);
 }
 
 int fallocate(int fd, int mode, off_t offset, off_t len)
@@ -149,37 +149,39 @@ int ftruncate(int fd, off_t length)
 	return rule_fails(FTRUNCATE, 0) ? -1 : NEXT(ftruncate)(fd, length);
 }
 
-int open(const char *path, int flags, ...)
+int open(const char *file, int oflag, ...)
 {
 	mode_t mode = 0;
 
-	if (flags & (O_CREAT | __O_TMPFILE)) {
+	if (oflag & (O_CREAT | __O_TMPFILE)) {
 		va_list ap;
 
-		va_start(ap, flags);
+		va_start(ap, oflag);
 		mode = va_arg(ap, mode_t);
 		va_end(ap);
 	}
-	return rule_fails(OPEN, 0) ? -1 : NEXT(open)(path, flags, mode);
+	return rule_fails(OPEN, 0) ? -1 : NEXT(open)(file, oflag, mode);
 }
 
-long syscall(long number, ...)
+long syscall(long sysno, ...)
 {
 	long a[6];
 	va_list ap;
 
-	va_start(ap, number);
+	va_start(ap, sysno);
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(ap, long);
 	va_end(ap);
-	if (number == SYS_userfaultfd && rule_fails(USERFAULTFD, 0))
+	if (sysno == SYS_userfaultfd && rule_fails(USERFAULTFD, 0))
 		return -1;
-	return NEXT(syscall)(number, a[0], a[1], a[2], a[3], a[4], a[5]);
+	return NEXT(syscall)(sysno, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
 
-int pthread_create(pthread_t *thread, const pthread_attr_t *attr, void *(*fn)(void *), void *arg)
+int pthread_create(pthread_t *newthread, const pthread_attr_t *attr, void *(*start_routine)(void *),
+		   void *arg)
 {
-	return rule_fails(THREAD, 0) ? rule_error() : NEXT(pthread_create)(thread, attr, fn, arg);
+	return rule_fails(THREAD, 0) ? rule_error()
+				     : NEXT(pthread_create)(newthread, attr, start_routine, arg);
 }
 
 #endif
