@@ -51,9 +51,6 @@ static inline const char *call_name(enum call call)
 	return name[call];
 }
 
-/* Bytes that mmap() has mapped somewhere and munmap() has not unmapped. */
-static atomic_long bytes_mapped;
-
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -81,6 +78,9 @@ int fallocate(int fd, int mode, off_t offset, off_t len)
 }
 
 #ifndef __SANITIZE_THREAD__
+
+/* Bytes that mmap() has mapped somewhere and munmap() has not unmapped. */
+static atomic_long bytes_mapped;
 
 extern const char __executable_start[], etext[];
 
