@@ -84,6 +84,8 @@ RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
 # The stress with a library whose rules can be broken. What has no switch in it is as it is.
 MUTANT_SRC := $(wildcard mmu/*/*.c) tests/stress/mutant.c
 MUTANT_OBJ := $(MUTANT_SRC:%.c=$(B)/mutants/%.o)
+# Unit tests with that library: UMBRA_MUTANT=N chooses. For rules that neither the stress nor the explorer can notice.
+MUTANT_TESTS := $(patsubst %.c,$(B)/mutants/%,$(wildcard tests/unit/audit*.c))
 
 # Tests without Criterion, for a slow machine: a process that is executed anew for each test costs a second there.
 PLAIN_OBJ := $(patsubst $(B)/%,$(B)/plain/%,$(TEST_OBJ) $(AID_OBJ))
@@ -170,18 +172,20 @@ $(STRESS): $(STRESS_OBJ) $(B)/tests/libaid.a $(B)/libhv.a $(LIB)
 $(MUTANTS): $(filter-out %/mutant.o,$(STRESS_OBJ)) $(MUTANT_OBJ) $(B)/tests/libaid.a $(B)/libhv.a
 $(TESTS): %: %.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
 $(PLAIN): %: %.o $(B)/plain/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(LIB)
-$(TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
+$(B)/mutants/libumbra.a: $(MUTANT_OBJ)
+$(MUTANT_TESTS): $(B)/mutants/%: $(B)/%.o $(B)/tests/libaid.a $(B)/tests/libfake.a $(B)/libhv.a $(B)/mutants/libumbra.a
+$(TESTS) $(MUTANT_TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
 # A test may let calloc() fail (tests/unit/fake_calloc.h); the sanitizers keep theirs.
-$(TESTS) $(PLAIN): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
+$(TESTS) $(PLAIN) $(MUTANT_TESTS): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
 $(BENCH): LDLIBS += -lm
-$(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN):
-	@$(call say,LD)
+$(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN) $(MUTANT_TESTS):
+	@mkdir -p $(@D); $(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)
 
 # Its heap gives an allocation the same address in every run, and never gives it twice.
 $(RACE): $(RACE_OBJ)
 	@$(call say,LD)
-	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap munmap mprotect madvise close ioctl syscall sched_yield,-Wl,--wrap=$f) -o $@ $^
+	$(Q)$(LINK) $(foreach f,malloc calloc aligned_alloc free mmap munmap mprotect madvise close ioctl syscall sched_yield read poll nanosleep pthread_create pthread_join,-Wl,--wrap=$f) -o $@ $^
 
 # Preloaded into programs of any profile, so it must not need a sanitizer's runtime itself.
 $(SHIM_OBJ): OPT := -O2
@@ -267,7 +271,7 @@ stress: $(STRESS) $(GUEST)
 	@$(AS_ROOT) $(STRESS) all --seconds 60 $(NO_KVM) $(ARGS)
 
 # For each rule of the library: which oracle notices that it is broken, and after how long.
-stress-mutants: $(MUTANTS) $(GUEST) $(RACE)
+stress-mutants: $(MUTANTS) $(MUTANT_TESTS) $(GUEST) $(RACE)
 	@$(AS_ROOT) tests/stress-mutants $(B) $(ARGS)
 
 test: all $(TESTS) $(SHIM)

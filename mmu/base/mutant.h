@@ -10,6 +10,7 @@
 /*
  * Numbers: 1..30 are M1..M30 of docs/requirements.md. 100 + n breaks what row An asks for. A mutant with several arms
  * has them at 10 * M + arm: 131 and 132 are M13. No row has a number that this takes (A31, A32 have no switch).
+ * 400 + 10 * n + arm breaks what row Cn asks for.
  */
 #if defined(UMBRA_EXPLORER) || defined(UMBRA_MUTANTS)
 #include <stdbool.h>

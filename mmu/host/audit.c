@@ -48,12 +48,12 @@ static void push(struct audit *a, const struct audit_event *event)
 	if (a->logged < LOG) {
 		a->log[(a->head + a->logged++) % LOG] = *event;
 	} else {
-		a->is_lost = true;
+		a->is_lost = !mutant(471);
 		a->stats.overflows++;
 		if (event->kind == AUDIT_FORK)
 			close(event->fd);
 		/* Nobody will know whose frames are there: nobody may reach them. To protect raises no event. */
-		if (event->kind == AUDIT_REMAP)
+		if (event->kind == AUDIT_REMAP && !mutant(472))
 			view_close_range(event->to, event->to + (event->end - event->start));
 	}
 	cond_broadcast(&a->changed);
@@ -63,7 +63,9 @@ static struct audit_event pop(struct audit *a)
 {
 	struct audit_event event = { .kind = AUDIT_ALL };
 
-	if (a->logged) {
+	if (a->logged && mutant(451)) { /* the last one first */
+		event = a->log[(a->head + --a->logged) % LOG];
+	} else if (a->logged) {
 		event = a->log[a->head];
 		a->head = (a->head + 1) % LOG;
 		a->logged--;
@@ -76,6 +78,11 @@ static struct audit_event pop(struct audit *a)
 static bool has_news(const struct audit *a)
 {
 	return a->logged || a->is_lost;
+}
+
+static bool is_behind(const struct audit *a)
+{
+	return has_news(a) || (a->in_hand && !mutant(453));
 }
 
 static void *audit_main(void *arg)
@@ -183,7 +190,7 @@ static bool is_own(struct audit *a, const struct audit_event *event)
 	for (struct audit_own *own = a->own; own; own = own->next) {
 		if (own->unmaps != unmaps || event->start < own->start || event->end > own->end)
 			continue;
-		if (unmaps &&
+		if (unmaps && !mutant(482) &&
 		    (own->is_read || event->start != own->start || event->end != own->end))
 			continue;
 		own->is_read = true;
@@ -234,7 +241,7 @@ static uint64_t *counter(struct audit *a, enum audit_kind kind)
 
 static void mark(struct view *view, const struct audit_event *event)
 {
-	if (event->kind == AUDIT_UNMAP || event->kind == AUDIT_REMAP)
+	if ((event->kind == AUDIT_UNMAP && !mutant(431)) || event->kind == AUDIT_REMAP)
 		view_lose(view, event->start, event->end);
 	if (event->kind == AUDIT_REMAP)
 		view_regain(view, event->to, event->to + (event->end - event->start));
@@ -248,7 +255,7 @@ void audit_note(struct uffd *u, const struct uffd_msg *msg)
 	lock_assert_held(&u->reading);
 	if (!decode(msg, &event))
 		return;
-	if (is_own(a, &event)) {
+	if (is_own(a, &event) && !mutant(481)) {
 		a->stats.own++;
 		return;
 	}
@@ -284,7 +291,7 @@ void audit_adopt_view(struct uffd *u, struct view *view)
 	struct audit *a = u->audit;
 
 	lock_acquire(&u->reading);
-	for (unsigned i = 0; i < a->logged; i++)
+	for (unsigned i = 0; i < a->logged && !mutant(455); i++)
 		mark(view, &a->log[(a->head + i) % LOG]);
 	add_view(a, view);
 	lock_release(&u->reading);
@@ -356,13 +363,13 @@ bool audit_settle(struct uffd *u, uint64_t seq)
 	bool again;
 
 	for (;;) {
-		bool changing = uffd_is_changing(u);
+		bool changing = uffd_is_changing(u) && !mutant(454);
 
 		if (changing)
 			nanosleep(&pause, NULL);
 		lock_acquire(&u->reading);
-		again = has_news(a) || a->in_hand;
-		while (has_news(a) || a->in_hand)
+		again = is_behind(a);
+		while (is_behind(a))
 			cond_wait(&a->changed, &u->reading);
 		again |= a->seq != seq;
 		lock_release(&u->reading);

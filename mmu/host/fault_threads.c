@@ -9,6 +9,7 @@
 
 #include "mmu/base/addr.h"
 #include "mmu/base/bug.h"
+#include "mmu/base/mutant.h"
 #include "mmu/base/sync.h"
 #include "mmu/base/thread.h"
 
@@ -118,7 +119,7 @@ static bool read_and_note(struct fault_thread *self, struct uffd_fault *fault)
 	self->result = uffd_read(ft->uffd, &msg);
 	if (self->result > 0 && !uffd_is_fault(&msg, fault))
 		ft->ops->event(ft->ctx, &msg);
-	else if (self->result > 0 && ft->readers > 1)
+	else if (self->result > 0 && (ft->readers > 1 || mutant(461)))
 		leaves = true;
 	else if (self->result > 0)
 		put_off(ft, fault);

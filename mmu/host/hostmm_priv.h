@@ -6,6 +6,7 @@
 #ifndef UMBRA_MMU_HOST_HOSTMM_PRIV_H
 #define UMBRA_MMU_HOST_HOSTMM_PRIV_H
 
+#include "mmu/base/mutant.h"
 #include "mmu/host/audit.h"
 #include "mmu/host/fault_threads.h"
 #include "mmu/host/hpte.h"
@@ -91,7 +92,7 @@ int hostmm_add_region(struct hostmm *mm, const struct region_how *how, struct re
 static inline bool region_holds(const struct region *r, hva_t hva)
 {
 	return r->start <= hva && hva < r->end &&
-	       !view_is_lost(r->view, (hva - r->start) >> PAGE_SHIFT);
+	       (mutant(434) || !view_is_lost(r->view, (hva - r->start) >> PAGE_SHIFT));
 }
 
 /* region_has_lost - has a system call of others taken some of the pages [page, end)? */

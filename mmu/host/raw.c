@@ -39,6 +39,8 @@ static void remove_pages(struct region *r, uint64_t page, uint64_t last)
 {
 	struct mmu_notifier_range range;
 
+	if (mutant(412)) /* contents stay */
+		return;
 	bracket_start(&range, r, page, last, MMU_NOTIFY_CLEAR);
 	for (uint64_t end; page < last; page = end) {
 		struct chunk_lock *chunk = region_chunk(r, page);
@@ -47,7 +49,8 @@ static void remove_pages(struct region *r, uint64_t page, uint64_t last)
 		lock_acquire(&chunk->lock);
 		hpte_wait_idle(r, page, end);
 		hpte_hide(r, page, end);
-		hpte_spoil(r, page, end);
+		if (!mutant(411))
+			hpte_spoil(r, page, end);
 		hpte_tell_tlbs(r, page, end);
 		lock_release(&chunk->lock);
 	}
@@ -78,8 +81,10 @@ static uint64_t next_lost(struct region *r, uint64_t page, uint64_t last)
 
 static void take_away(struct region *r, uint64_t page, uint64_t last)
 {
-	clear_pages(r, page, last);
-	memset(r->prots + page, 1, last - page); /* no rights, until the region ends */
+	if (!mutant(421))
+		clear_pages(r, page, last);
+	if (!mutant(422))
+		memset(r->prots + page, 1, last - page); /* no rights, until the region ends */
 	view_forget(r->view, page, last - page);
 }
 
@@ -123,7 +128,7 @@ static void drop_stale(struct source *source)
 	struct region *r;
 	hva_t start = 0;
 
-	for (;;) {
+	while (!mutant(423)) {
 		rwlock_read_acquire(&mm->mmap_lock);
 		r = find_stale(source);
 		if (r)
@@ -193,7 +198,7 @@ static struct region *find_to(struct source *source, const struct moved *moved)
 	hva_t end = moved->to + (moved->n << PAGE_SHIFT);
 
 	for (struct region *r = source->mm->regions; r; r = r->next)
-		if (is_of(r, source) && r->start <= moved->to && end <= r->end &&
+		if (is_of(r, source) && !mutant(444) && r->start <= moved->to && end <= r->end &&
 		    region_page(r, end - PAGE_SIZE) < r->limit)
 			return r;
 	return NULL;
@@ -237,12 +242,14 @@ static int move_between(struct region *from, struct region *to, const struct mov
 	int rc = device_pull(from, page, page + moved->n); /* what does not come back is lost */
 
 	view_inherit(to->view, at, from->view, page, moved->n);
-	clear_pages(to, at, at + moved->n);
-	inherit_rights(to, at, from, page, moved->n);
+	if (!mutant(445))
+		clear_pages(to, at, at + moved->n);
+	if (!mutant(443))
+		inherit_rights(to, at, from, page, moved->n);
 	move_pages(from, page, page + moved->n, to, at);
 	(void)region_open(to, at, at + moved->n); /* or it lets less through than it might */
 	/* With MREMAP_DONTUNMAP there is memory still, without contents; else an UNMAP follows. */
-	for (uint64_t i = page; i < page + moved->n; i++)
+	for (uint64_t i = page; i < page + moved->n && !mutant(446); i++)
 		(void)view_recheck(from->view, i);
 	return rc;
 }
@@ -297,7 +304,7 @@ static void follow_remap(struct source *source, const struct audit_event *event)
 			return; /* memory of nobody, which shows nothing */
 		moved.to = event->to + (moved.start - event->start);
 		rc = follow_piece(source, &moved);
-		if (rc) {
+		if (rc && !mutant(449)) {
 			atomic_fetch_add_explicit(&mm->raw_failures, 1, memory_order_relaxed);
 			close_watched(source, &moved);
 			hostmm_fail(mm, moved.start, -rc);
@@ -341,7 +348,8 @@ void raw_follow(void *ctx, const struct audit_event *event)
 		follow_remap(source, event);
 		break;
 	case AUDIT_FORK:
-		close(event->fd);
+		if (!mutant(493))
+			close(event->fd);
 		break;
 	case AUDIT_ALL:
 		follow_all(source);

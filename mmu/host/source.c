@@ -2,6 +2,7 @@
 /* Sources: who finds out that a host thread waits for a page, and what is done for him. */
 #include <errno.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/hostmm_priv.h"
 
@@ -54,7 +55,7 @@ static int show_settled(struct source *source, hva_t addr, bool write, bool *fou
 	do {
 		seq = u ? audit_seq(u) : 0;
 		rc = show(source->mm, addr, write, found);
-	} while ((rc || !*found) && u && audit_settle(u, seq));
+	} while ((rc || !*found) && u && !mutant(452) && audit_settle(u, seq));
 	return rc;
 }
 
@@ -83,7 +84,7 @@ static void resolve_for_waiter(void *ctx, const struct uffd_fault *fault)
 
 	if (rc && found)
 		hostmm_fail(source->mm, fault->addr, -rc);
-	else if (!found && source->uffd.audit)
+	else if (!found && source->uffd.audit && !mutant(447))
 		refuse_stray(&source->uffd, fault->addr);
 }
 

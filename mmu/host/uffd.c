@@ -291,7 +291,7 @@ static void give_way(bool sleeps)
 /* After EAGAIN: go on? */
 static bool try_again(struct uffd *u, int *tries)
 {
-	if (++*tries >= EAGAIN_TRIES && !u->has_events)
+	if ((++*tries >= EAGAIN_TRIES && !u->has_events) || mutant(462))
 		return false;
 	give_way(u->has_events && *tries > EAGAIN_YIELDS);
 	return true;

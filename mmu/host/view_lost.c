@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <time.h>
 
+#include "mmu/base/mutant.h"
 #include "mmu/host/view_priv.h"
 
 #define BITS 64u
@@ -53,9 +54,9 @@ bool view_is_lost(const struct view *view, uint64_t page)
 
 bool view_next_own(const struct view *view, uint64_t *page, uint64_t end, uint64_t *n)
 {
-	while (*page < end && view_is_lost(view, *page))
+	while (*page < end && view_is_lost(view, *page) && !mutant(433))
 		++*page;
-	if (!view->lost)
+	if (!view->lost || mutant(433))
 		*n = end - *page;
 	else
 		for (*n = 0; *page + *n < end && !view_is_lost(view, *page + *n); ++*n)
@@ -87,6 +88,18 @@ bool view_recheck(struct view *view, uint64_t page)
 
 /* ---- Calls on what is the view's own ---- */
 
+/*
+ * A call of others returns when its event has been read, and whoever has read holds the lock until pages are marked. So with the
+ * lock taken once, marks tell of all calls that have returned.
+ */
+static void heed_what_was_read(struct view *view)
+{
+	if (!view->lost || mutant(435))
+		return;
+	lock_acquire(&view->uffd->reading);
+	lock_release(&view->uffd->reading);
+}
+
 bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 {
 	hva_t hva = (hva_t)(uintptr_t)view_addr(view, page);
@@ -94,6 +107,7 @@ bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 	struct audit_own call;
 	bool failed;
 
+	heed_what_was_read(view);
 	if (view->lost && (!view_next_own(view, &first, page + n, &own) || own != n)) {
 		errno = EFAULT;
 		return true;
@@ -111,13 +125,14 @@ int view_watch(struct view *view, uint64_t page, uint64_t n)
 	void *at = view_addr(view, page);
 
 	/* A child must not reach frames that go on to change under it. */
-	if (view->lost && madvise(at, n << PAGE_SHIFT, MADV_DONTFORK))
+	if (view->lost && !mutant(491) && madvise(at, n << PAGE_SHIFT, MADV_DONTFORK))
 		return -errno;
 	return uffd_register(view->uffd, at, n << PAGE_SHIFT);
 }
 
 bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot)
 {
+	heed_what_was_read(view);
 	for (uint64_t end = page + n; view_next_own(view, &page, end, &n); page += n)
 		if (mprotect(view_addr(view, page), n << PAGE_SHIFT, prot))
 			return true;
@@ -126,6 +141,7 @@ bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot)
 
 void view_discard(struct view *view, uint64_t page, uint64_t n)
 {
+	heed_what_was_read(view);
 	for (uint64_t end = page + n; view_next_own(view, &page, end, &n); page += n) {
 		hva_t hva = (hva_t)(uintptr_t)view_addr(view, page);
 		struct audit_own call;
@@ -159,6 +175,7 @@ void view_unmap(struct view *view)
 {
 	uint64_t page = 0, n;
 
+	heed_what_was_read(view);
 	for (; view_next_own(view, &page, view->npages, &n); page += n) {
 		if (!unmap_own(view, page, n))
 			continue;
@@ -245,9 +262,11 @@ void view_inherit(struct view *to, uint64_t at, struct view *from, uint64_t page
 		away = shown(from, page + i);
 		lock_release(&from->repoint);
 		lock_acquire(&to->repoint);
-		set_away(to, at + i, away);
+		if (!mutant(441))
+			set_away(to, at + i, away);
 		lock_release(&to->repoint);
 	}
 	count_repoints(to, 1);
-	view_zap(to, at, n);
+	if (!mutant(442))
+		view_zap(to, at, n);
 }

@@ -33,6 +33,8 @@ struct explore_program {
 		void (*run)(void *ctx);
 	} thread[EXPLORE_THREADS];
 	void *ctx;
+	/* The last so many threads need not end: a run is over when the others have, and these sleep. */
+	unsigned daemons;
 };
 
 struct explore_limits {

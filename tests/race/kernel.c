@@ -1,26 +1,32 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /*
  * What the explorer has in place of parts of the library: no fault threads, since who faults in a view resolves that
- * himself (vm.h); the trace, which becomes lines of the timeline; and the switch that is on.
+ * himself (vm.h), but who reads events (events.h); the trace, which becomes lines of the timeline; and the switch that is on.
  */
 #include <stdio.h>
 
 #include "mmu/base/mutant.h"
 #include "mmu/base/trace.h"
 #include "mmu/host/fault_threads.h"
+#include "tests/race/events.h"
 #include "tests/race/explore.h"
 
 int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx)
 {
-	(void)u, (void)n, (void)ops, (void)ctx;
-	*out = NULL;
+	static struct fault_threads *none;
+
+	(void)n;
+	if (u->has_events)
+		events_note_by(u, ops, ctx);
+	*out = u->has_events ? (void *)&none : NULL; /* what can be stopped */
 	return 0;
 }
 
 void fault_threads_stop(struct fault_threads *ft)
 {
 	(void)ft;
+	events_note_by(NULL, NULL, NULL);
 }
 
 const struct trace_event_info trace_event_info[TRACE_EVENT_COUNT] = {

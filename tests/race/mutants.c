@@ -10,7 +10,7 @@
  * one says what is missing, a passing one why nothing can notice. Without a switch, it is a device or a caller that does it.
  */
 static const struct mutant_arm {
-	char kind; /* M or A */
+	char kind; /* M, A or C */
 	unsigned number, arm;
 	const char *scenario, *variant;
 } table[] = {
@@ -124,6 +124,11 @@ static const struct mutant_arm {
 	{ 'A', 36, 136, "a36-misuse", "back-out" },
 	{ 'A', 37, 137, "a37-publish", "relaxed" },
 	{ 'A', 38, 138, "a38-insert", "not-counted" },
+	{ 'C', 2, 421, "c2-unmap-fault", "contents" },
+	{ 'C', 3, 431, "c3-stranger", "late" },
+	{ 'C', 3, 433, "c3-stranger", "unheeded" },
+	{ 'C', 3, 435, "c3-stranger", "unlocked" },
+	{ 'C', 5, 453, "c2-unmap-fault", "in-hand" },
 };
 
 #define ARMS (sizeof(table) / sizeof(table[0]))
@@ -154,7 +159,10 @@ static void explain_missing(const struct mutant_arm *a, const struct race_varian
 
 int mutants_find(const char *text, unsigned arm[MUTANT_ARMS])
 {
-	char kind = *text == 'm' || *text == 'M' ? 'M' : *text == 'a' || *text == 'A' ? 'A' : 0;
+	char kind = *text == 'm' || *text == 'M'   ? 'M'
+		    : *text == 'a' || *text == 'A' ? 'A'
+		    : *text == 'c' || *text == 'C' ? 'C'
+						   : 0;
 	const char *digits = text + (kind != 0);
 	const struct mutant_arm *missing = NULL;
 	bool is_arm = false;

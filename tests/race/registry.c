@@ -59,6 +59,8 @@
 	X(a36_refusal)          \
 	X(a37_publish)          \
 	X(a38_insert)           \
+	X(c2_unmap_fault)       \
+	X(c3_stranger)          \
 	X(m2_change_alone)      \
 	X(m3_large_install)     \
 	X(m5_table_life)        \

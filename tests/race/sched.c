@@ -341,6 +341,11 @@ static void describe_stuck(void)
 	notes_verdict("DEADLOCK", why);
 }
 
+static bool is_idle_daemon(unsigned t)
+{
+	return t >= program->threads - program->daemons && threads[t].asleep;
+}
+
 static void run_threads(void)
 {
 	int last = -1;
@@ -366,7 +371,7 @@ static void run_threads(void)
 			continue;
 		}
 		for (unsigned t = 0; t < program->threads; t++)
-			if (!threads[t].finished) {
+			if (!threads[t].finished && !is_idle_daemon(t)) {
 				verdict = EXPLORE_DEADLOCK;
 				describe_stuck();
 				return;

@@ -12,11 +12,13 @@
 #include "mmu/base/addr.h"
 #include "mmu/host/trap.h"
 #include "mmu/host/uffd.h"
+#include "tests/race/events.h"
 #include "tests/race/explore.h"
 #include "tests/race/heap.h"
 
 /* A descriptor that no call of the kernel is to see. */
 #define UFFD_FD	      (1 << 20)
+#define UFFDS	      64u
 #define UFFD_FEATURES 0x1ffffu
 
 #define PAGES	      (HEAP_MAPS_SIZE >> PAGE_SHIFT)
@@ -26,14 +28,14 @@ struct page {
 	uint32_t frame;
 	uint8_t prot;
 	bool shared, watched, present, protected;
+	bool has_events; /* whoever watches it */
 };
 
 static struct page *pages; /* by address, from HEAP_MAPS_BASE on; sparse */
 static size_t used;
 static struct trap *traps;
-static struct lock layout;
-static struct cond layout_over;
-static _Atomic unsigned changing; /* written under layout */
+static unsigned uffds;
+static bool has_events[UFFDS]; /* by descriptor */
 
 int __real_madvise(void *addr, size_t len, int advice);
 int __real_mprotect(void *addr, size_t len, int prot);
@@ -53,6 +55,11 @@ static bool is_mapping(const void *addr)
 	       (const char *)addr < HEAP_MAPS_BASE + HEAP_MAPS_SIZE;
 }
 
+bool vm_is_uffd(int fd)
+{
+	return fd >= UFFD_FD;
+}
+
 static struct page *page_at(const void *addr)
 {
 	bug_on(!is_mapping(addr));
@@ -61,19 +68,54 @@ static struct page *page_at(const void *addr)
 
 /* ---- Mappings ---- */
 
+/* The part from @p on, of @len bytes, whose change is told; a change of it has begun then. Nobody watches a part in the middle. */
+static size_t changes(const struct page *p, size_t len)
+{
+	size_t n = 0;
+
+	while (n < (len + PAGE_SIZE - 1) >> PAGE_SHIFT && p[n].has_events)
+		n++;
+	if (n)
+		events_begin(1);
+	return n << PAGE_SHIFT;
+}
+
+static void tell(unsigned event, void *addr, size_t len)
+{
+	struct uffd_msg msg = { .event = (uint8_t)event };
+
+	msg.arg.remove.start = (uintptr_t)addr;
+	msg.arg.remove.end = (uintptr_t)addr + len;
+	if (len)
+		events_raise(&msg);
+}
+
+static void forget(struct page *p, size_t len)
+{
+	for (size_t i = 0; i < (len + PAGE_SIZE - 1) >> PAGE_SHIFT; i++)
+		if (p[i].shared) {
+			explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "munmap");
+			p[i] = (struct page){ 0 };
+		}
+}
+
 void vm_mapped(void *addr, size_t len, int prot, int fd, off_t offset)
 {
 	struct page *p;
+	size_t told;
 
 	if (!pages) {
 		pages = __real_mmap(NULL, PAGES * sizeof(*pages), PROT_READ | PROT_WRITE,
 				    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		bug_on(pages == MAP_FAILED);
 	}
-	vm_unmapped(addr, len);
-	if (fd < 0)
-		return;
 	p = page_at(addr);
+	told = changes(p, len);
+	forget(p, len);
+	if (fd < 0) {
+		tell(UFFD_EVENT_UNMAP, addr, told);
+		return;
+	}
 	for (size_t i = 0; i < len >> PAGE_SHIFT; i++) {
 		explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "mmap");
 		p[i] = (struct page){ .fd = fd,
@@ -85,17 +127,16 @@ void vm_mapped(void *addr, size_t len, int prot, int fd, off_t offset)
 	used = (size_t)(p - pages) + (len >> PAGE_SHIFT) > used
 		       ? (size_t)(p - pages) + (len >> PAGE_SHIFT)
 		       : used;
+	tell(UFFD_EVENT_UNMAP, addr, told);
 }
 
 void vm_unmapped(void *addr, size_t len)
 {
 	struct page *p = page_at(addr);
+	size_t told = changes(p, len);
 
-	for (size_t i = 0; i < (len + PAGE_SIZE - 1) >> PAGE_SHIFT; i++)
-		if (p[i].shared) {
-			explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "munmap");
-			p[i] = (struct page){ 0 };
-		}
+	forget(p, len);
+	tell(UFFD_EVENT_UNMAP, addr, told);
 }
 
 void vm_reset(void)
@@ -104,8 +145,8 @@ void vm_reset(void)
 		memset(pages, 0, used * sizeof(*pages));
 	used = 0;
 	traps = NULL;
-	atomic_store(&changing, 0);
-	lock_init(&layout);
+	uffds = 0;
+	events_reset();
 }
 
 int __wrap_mprotect(void *addr, size_t len, int prot)
@@ -123,40 +164,28 @@ int __wrap_mprotect(void *addr, size_t len, int prot)
 int __wrap_madvise(void *addr, size_t len, int advice)
 {
 	struct page *p = page_at(addr);
+	int rc = 0;
 
 	if (advice != MADV_DONTNEED)
 		return __real_madvise(addr, len, advice);
+	tell(UFFD_EVENT_REMOVE, addr, changes(p, len));
 	for (size_t i = 0; i < len >> PAGE_SHIFT; i++) {
+		if (!p[i].shared) { /* memory of others, or a hole: the rest is done */
+			rc = __real_madvise((char *)addr + i * PAGE_SIZE, PAGE_SIZE, advice) ? -1
+											     : rc;
+			continue;
+		}
 		explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "madvise");
 		p[i].present = p[i].protected = false;
 	}
-	return 0;
+	return rc;
 }
 
 /* ---- userfaultfd ---- */
 
-void vm_layout_begin(void)
-{
-	lock_acquire(&layout);
-	sync_fetch_add(&changing, 1);
-	lock_release(&layout);
-}
-
-void vm_layout_end(void)
-{
-	lock_acquire(&layout);
-	if (sync_fetch_sub(&changing, 1) == 1)
-		cond_broadcast(&layout_over);
-	lock_release(&layout);
-}
-
-/* Who has been told EAGAIN has nothing better to do than to wait: a thread that spins would hide the others. */
 int __wrap_sched_yield(void)
 {
-	lock_acquire(&layout);
-	while (sync_load(&changing))
-		cond_wait(&layout_over, &layout);
-	lock_release(&layout);
+	events_settle();
 	return 0;
 }
 
@@ -174,13 +203,14 @@ static struct page *pages_of(const struct uffdio_range *range, bool watched)
 	return p;
 }
 
-static int do_register(struct uffdio_register *reg)
+static int do_register(int fd, struct uffdio_register *reg)
 {
 	struct page *p = pages_of(&reg->range, false);
 
 	for (size_t i = 0; p && i < reg->range.len >> PAGE_SHIFT; i++) {
 		explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "UFFDIO_REGISTER");
 		p[i].watched = true;
+		p[i].has_events = has_events[fd - UFFD_FD];
 	}
 	return p ? 0 : -1;
 }
@@ -211,7 +241,7 @@ static int64_t fill(struct page *p, size_t n, bool protect)
 
 static bool is_changing(const char *what)
 {
-	if (!sync_load(&changing))
+	if (!events_are_changing())
 		return false;
 	explore_trace("%s says EAGAIN, and writes no count", what);
 	errno = EAGAIN;
@@ -238,10 +268,15 @@ static int do_continue(struct uffdio_continue *c)
 
 static int do_writeprotect(const struct uffdio_writeprotect *wp)
 {
-	struct page *p = pages_of(&wp->range, true);
+	struct page *p;
 
 	if (is_changing("UFFDIO_WRITEPROTECT"))
 		return -1;
+	if (!wp) { /* uffd_is_changing() */
+		errno = EFAULT;
+		return -1;
+	}
+	p = pages_of(&wp->range, true);
 	for (size_t i = 0; p && i < wp->range.len >> PAGE_SHIFT; i++) {
 		explore_point(EXPLORE_STORE, &p[i], NULL, "a view's entry", "UFFDIO_WRITEPROTECT");
 		p[i].protected = wp->mode & UFFDIO_WRITEPROTECT_MODE_WP;
@@ -251,13 +286,16 @@ static int do_writeprotect(const struct uffdio_writeprotect *wp)
 
 int __wrap_ioctl(int fd, unsigned long request, void *arg)
 {
-	bug_on(fd != UFFD_FD);
+	struct uffdio_api *api = arg;
+
+	bug_on(!vm_is_uffd(fd));
 	switch (request) {
 	case UFFDIO_API:
-		((struct uffdio_api *)arg)->features = UFFD_FEATURES;
+		has_events[fd - UFFD_FD] = api->features & UFFD_EVENTS;
+		api->features = UFFD_FEATURES;
 		return 0;
 	case UFFDIO_REGISTER:
-		return do_register(arg);
+		return do_register(fd, arg);
 	case UFFDIO_CONTINUE:
 		return do_continue(arg);
 	case UFFDIO_WRITEPROTECT:
@@ -273,12 +311,13 @@ int __wrap_ioctl(int fd, unsigned long request, void *arg)
 long __wrap_syscall(long number, ...)
 {
 	bug_on(number != SYS_userfaultfd);
-	return UFFD_FD;
+	bug_on(uffds == UFFDS);
+	return UFFD_FD + (int)uffds++;
 }
 
 int __wrap_close(int fd)
 {
-	return fd == UFFD_FD ? 0 : __real_close(fd);
+	return vm_is_uffd(fd) ? 0 : __real_close(fd);
 }
 
 /* ---- Accesses ---- */
@@ -326,6 +365,9 @@ int vm_fault(const void *addr, bool write)
 
 	for (struct trap *t = traps; t; t = atomic_load(&t->next))
 		if (t->start <= hva && hva < t->end)
+			return t->resolve(t->ctx, hva & PAGE_MASK, write);
+	for (struct trap *t = traps; t; t = atomic_load(&t->next))
+		if (t->is_stray)
 			return t->resolve(t->ctx, hva & PAGE_MASK, write);
 	return -EFAULT;
 }

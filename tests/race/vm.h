@@ -30,8 +30,7 @@ uint64_t vm_frame(const void *addr);
 bool vm_access(const void *addr, bool write);
 int vm_fault(const void *addr, bool write);
 
-/* vm_layout_begin, _end - a change of some registered mapping is under way: calls of userfaultfd say EAGAIN meanwhile. */
-void vm_layout_begin(void);
-void vm_layout_end(void);
+/* vm_is_uffd - is it a descriptor that the kernel does not know? */
+bool vm_is_uffd(int fd);
 
 #endif

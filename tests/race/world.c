@@ -19,11 +19,13 @@ void must(int rc, const char *what)
 		explore_fail("%s: %s", what, strerror(-rc));
 }
 
-void world_setup(uint64_t pages, const char *profile, const char *profile2)
+static void set_up(uint64_t pages, bool audit, const char *profile, const char *profile2)
 {
 	const char *const name[WORLD_DEVICES] = { profile, profile2 };
 	/* The source of which the explorer knows all: a thread that faults resolves that itself (vm.h). */
-	struct hostmm_opts opts = { .fault_threads = 1, .source = HOSTMM_SOURCE_SIGBUS };
+	struct hostmm_opts opts = { .fault_threads = 1,
+				    .source = HOSTMM_SOURCE_SIGBUS,
+				    .audit = audit };
 
 	memset(&world, 0, sizeof(world));
 	for (unsigned page = 0; page < WORLD_VERSIONS; page++)
@@ -37,6 +39,16 @@ void world_setup(uint64_t pages, const char *profile, const char *profile2)
 	for (unsigned d = 0; d < WORLD_DEVICES; d++)
 		if (name[d])
 			world_add_device(d, name[d], world.hva, pages);
+}
+
+void world_setup(uint64_t pages, const char *profile, const char *profile2)
+{
+	set_up(pages, false, profile, profile2);
+}
+
+void world_setup_audit(uint64_t pages, const char *profile)
+{
+	set_up(pages, true, profile, NULL);
 }
 
 void world_add_device(unsigned d, const char *profile, hva_t hva, uint64_t pages)

@@ -29,6 +29,8 @@ void must(int rc, const char *what);
 
 /* A region of @pages zeroed pages, and up to two devices by the names of their profiles (NULL: none). */
 void world_setup(uint64_t pages, const char *profile, const char *profile2);
+/* The same, with an audit: events.h has threads for the scenario. */
+void world_setup_audit(uint64_t pages, const char *profile);
 /* Check every device against the primary (a disagreement is a violation), then destroy all. */
 void world_finish(void);
 /* The same for a scenario with a bad device, which has its own oracle: no check. */

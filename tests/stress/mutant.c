@@ -2,6 +2,7 @@
 #include "tests/stress/mutant.h"
 
 #include <stddef.h>
+#include <stdlib.h>
 #include <time.h>
 
 #include "mmu/base/mutant.h"
@@ -25,6 +26,15 @@ void mutant_choose(unsigned n, bool arms)
 }
 
 #ifdef UMBRA_MUTANTS
+/* Unit tests have no option for it. */
+__attribute__((constructor)) static void choose_by_environment(void)
+{
+	const char *n = getenv("UMBRA_MUTANT");
+
+	if (n)
+		chosen = (unsigned)strtoul(n, NULL, 10);
+}
+
 /* Numbers of arms: mmu/base/mutant.h. Rows take 101..139 but for M13's. */
 static bool is_arm(unsigned n)
 {

@@ -22,11 +22,14 @@
 ATEST(a_discard_keeps_contents)
 {
 	struct hostmm_stats s;
+	unsigned zaps;
 
 	stamp_pages(0, 8);
 	check_there(3, 103);
+	zaps = audited.zaps;
 	check_eq(madvise(host_page(2), 4 * PAGE_SIZE, MADV_DONTNEED), 0);
 	s = raw_stats();
+	check_eq(audited.zaps, zaps + 1);
 	check_eq(s.raw_removes, 1);
 	check_eq(s.raw_unmaps + s.raw_remaps, 0);
 	for (uint64_t page = 0; page < 8; page++)

@@ -3,6 +3,7 @@
 #include "mmu/host/view.h"
 
 #include "mmu/host/pool_priv.h"
+#include "tests/race/events.h"
 #include "tests/race/scenario.h"
 #include "tests/race/vm.h"
 #include "tests/race/world.h"
@@ -84,10 +85,10 @@ static void use(void *ctx)
 static void change_layout(void *ctx)
 {
 	(void)ctx;
-	vm_layout_begin();
+	events_begin(1);
 	explore_say(
 		"another thread unmaps memory elsewhere: userfaultfd says EAGAIN to everything");
-	vm_layout_end();
+	events_end();
 	explore_say("that is over");
 }
 
