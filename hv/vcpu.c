@@ -218,16 +218,35 @@ static void handle_efault(struct vcpu *vcpu, uint64_t gaps, unsigned *unexplaine
 		vcpu->id);
 }
 
-static void *vcpu_main(void *arg)
+/* Whoever cancels the thread finds it here, where it holds no lock, or waits for a page of the window; the cleanup still runs. */
+static int run_guest(struct vcpu *vcpu)
+{
+	int err;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	err = kvmio_run(vcpu->fd);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	return err;
+}
+
+/* The guest's other vCPUs may wait for this one for ever: nobody goes on. */
+static void vcpu_ends(void *arg)
 {
 	struct vcpu *vcpu = arg;
+
+	if (!atomic_load(&vcpu->done))
+		stop_because(vcpu->shared->stop, VM_HOST_FAILED, "vcpu",
+			     "vCPU %u: its thread was killed", vcpu->id);
+	atomic_store(&vcpu->done, true);
+}
+
+static void run_until_done(struct vcpu *vcpu)
+{
 	unsigned unexplained = 0;
 
-	thread_set_name("vcpu %u", vcpu->id);
-	ram_bind_vcpu(vcpu->shared->ram, vcpu->id);
 	while (!stop_is_set(vcpu->shared->stop) && !atomic_load(&vcpu->done)) {
 		uint64_t gaps = ram_gaps(vcpu->shared->ram);
-		int err = kvmio_run(vcpu->fd);
+		int err = run_guest(vcpu);
 
 		if (err == -EFAULT) {
 			handle_efault(vcpu, gaps, &unexplained);
@@ -241,6 +260,20 @@ static void *vcpu_main(void *arg)
 				     "vCPU %u: KVM_RUN: %s", vcpu->id, strerror(-err));
 	}
 	atomic_store(&vcpu->done, true);
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *vcpu = arg;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
+	/* KVM_RUN, the only call with cancellation on, is no cancellation point: NOLINTNEXTLINE(cert-pos47-c) */
+	pthread_setcanceltype(PTHREAD_CANCEL_ASYNCHRONOUS, NULL);
+	pthread_cleanup_push(vcpu_ends, vcpu);
+	thread_set_name("vcpu %u", vcpu->id);
+	ram_bind_vcpu(vcpu->shared->ram, vcpu->id);
+	run_until_done(vcpu);
+	pthread_cleanup_pop(1);
 	return NULL;
 }
 

@@ -50,7 +50,8 @@ int vcpu_create(struct vcpu *vcpu, int kvm, int vm, unsigned id, const struct vc
 void vcpu_destroy(struct vcpu *vcpu);
 
 /*
- * vcpu_start - run the guest on a thread of its own until it exits, or somebody stops. 0 or -errno.
+ * vcpu_start - run the guest on a thread of its own until it exits, or somebody stops. 0 or -errno. A thread that is cancelled
+ *	ends in KVM_RUN, and stops the machine.
  * vcpu_join_all - with the stop set: make all @n leave the guest and every system call, wait for the threads.
  */
 int vcpu_start(struct vcpu *vcpu);
