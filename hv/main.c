@@ -342,8 +342,8 @@ int main(int argc, char **argv)
 {
 	const char *command = argc > 1 ? argv[1] : "";
 
-	mallopt(M_ARENA_MAX,
-		1); /* threads allocate little: one heap spares each of them a mapping */
+	/* Threads allocate little: one heap spares each of them a mapping. */
+	mallopt(M_ARENA_MAX, 1);
 	signal(SIGXFSZ, SIG_IGN); /* RLIMIT_FSIZE: an errno, which can be told */
 	if (!strcmp(command, "run"))
 		return command_run(argc - 1, argv + 1);
