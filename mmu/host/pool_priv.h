@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The inside of struct pool, shared by pool*.c only; memory and VMAs for others in mmu/host; and where the pool's own memory comes from
- * (pool_file_*): a sparse file of
- * the system, huge pages of it where they are to be had. pool_file.c owns the file, the direct map and the mapping to
- * populate through, and knows no references; pool.c decides which frames have memory.
+ * The inside of struct pool, shared by pool*.c only; memory and VMAs for others in mmu/host; and where the pool's own memory
+ * comes from (pool_file_*): a sparse file of the system, huge pages of it where they are to be had. pool_file.c owns the file,
+ * the direct map and the mapping to populate through, and knows no references; pool.c decides which frames have memory.
  */
 #ifndef UMBRA_MMU_HOST_POOL_PRIV_H
 #define UMBRA_MMU_HOST_POOL_PRIV_H

@@ -152,6 +152,29 @@ UTEST(host_fail, pages_that_cannot_go_to_a_device_or_come_back_stay, .init = up,
 	check_all();
 }
 
+/* Pages that are absent come in with the first that is written, by one call; one by one where there is no room for all. */
+UTEST(host_fail, write_comes_in_at_once_or_page_by_page, .init = up, .fini = down)
+{
+	static char buf[8 * PAGE_SIZE];
+
+	for (unsigned fails = 0; fails < 2; fails++) {
+		hva_t hva = at(640 + 16 * fails);
+
+		memset(buf, 7 + (int)fails, sizeof(buf));
+		rule_set(FALLOCATE, 0, ENOSPC, fails ? 1 : ~0u, fails ? 1 : ~0u);
+		check_eq(hostmm_write(r.mm, hva, buf, sizeof(buf)), 0);
+		check(fails ? rule_seen() > 1 : rule_seen() == 1);
+		rule_clear();
+		for (unsigned page = 0; page < 8; page++) {
+			uint64_t word;
+
+			check_eq(hostmm_read(r.mm, hva + page * PAGE_SIZE, &word, sizeof(word)), 0);
+			check_eq(word, 0x0101010101010101UL * (7 + fails));
+		}
+	}
+	check_all();
+}
+
 /* A large fork wants a thread beside it, and does without. */
 UTEST(host_fail, fork_without_a_thread)
 {

@@ -127,8 +127,8 @@ static rlim_t address_space(void)
 }
 
 /*
- * A thread of the rig that has not served a fault yet maps a page for liburcu when it does, and the C library a piece of heap: the
- * first ends the process where there is none.
+ * A thread that begins, on a stack that another has left, maps a page for liburcu, which ends the process where there is none
+ * (urcu_bp_register()).
  */
 #define FIRST_USE (256UL << 10)
 

@@ -1,52 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Slots when memory, VMAs or the backend run out: an errno, and everything as it was. */
-#include <errno.h>
-#include <stdarg.h>
-#include <stdlib.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/syscall.h>
-#include <unistd.h>
-
 #include <linux/userfaultfd.h>
 
 #include "mmu/shadow/shadow_priv.h"
 #include "tests/rig.h"
 #include "tests/test.h"
+#include "tests/unit/fail_calls.h"
 #include "tests/unit/fake_calloc.h"
-
-/*
- * The definitions below take the place of the C library's in this program: call number @at of this thread, counted
- * from when it is set, fails.
- */
-static _Thread_local unsigned mmap_at, register_at;
-
-static bool fails(unsigned *at)
-{
-	return *at && !--*at;
-}
-
-void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
-{
-	if (!fails(&mmap_at))
-		return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
-	errno = ENOMEM;
-	return MAP_FAILED;
-}
-
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	if (request != UFFDIO_REGISTER || !fails(&register_at))
-		return (int)syscall(SYS_ioctl, fd, request, arg);
-	errno = ENOMEM;
-	return -1;
-}
 
 static struct rig r;
 
@@ -119,20 +79,37 @@ static int drop(void)
 	return shadow_remove_slot(r.shadow, 1);
 }
 
+#define CALLOC CALLS /* the one that fake_calloc.h knows */
+
+static void fail_at(enum call call, unsigned n)
+{
+	if (call == CALLOC)
+		fake_calloc_at = n;
+	else
+		rule_set(call, call == IOCTL ? UFFDIO_REGISTER : 0, ENOMEM, n, n);
+}
+
+/* Has the call come that was to fail? */
+static bool has_failed(enum call call, unsigned n)
+{
+	bool failed = call == CALLOC ? !fake_calloc_at : rule_seen() >= n;
+
+	fake_calloc_at = 0;
+	rule_clear();
+	return failed;
+}
+
 /* Each call of one kind fails in turn, until none is left to fail and @fn works. Returns how many did. */
-static unsigned fail_each(int (*fn)(void), unsigned *at)
+static unsigned fail_each(int (*fn)(void), enum call call)
 {
 	struct state before = look(RIG_GFN);
 
 	for (unsigned n = 1;; n++) {
-		bool failed;
 		int rc;
 
-		*at = n;
+		fail_at(call, n);
 		rc = fn();
-		failed = !*at;
-		*at = 0;
-		if (!failed) {
+		if (!has_failed(call, n)) {
 			check_eq(rc, 0);
 			return n - 1;
 		}
@@ -144,28 +121,28 @@ static unsigned fail_each(int (*fn)(void), unsigned *at)
 UTEST(slot_fail, each_allocation_of_each_change, .init = up, .fini = down)
 {
 	rig_store(rig_word(r.guest, 7, 0), 7);
-	check(fail_each(add, &fake_calloc_at) >= 3); /* slot, pane, view */
+	check(fail_each(add, CALLOC) >= 3); /* slot, pane, view */
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check(fail_each(add_small, &fake_calloc_at) >= 4);
+	check(fail_each(add_small, CALLOC) >= 4);
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check(fail_each(protect, &fake_calloc_at) >= 1);
+	check(fail_each(protect, CALLOC) >= 1);
 	check_eq(shadow_set_slot_flags(r.shadow, 1, 0), 0);
-	check(fail_each(move, &fake_calloc_at) >= 2);
+	check(fail_each(move, CALLOC) >= 2);
 	check_eq(shadow_move_slot(r.shadow, 1, RIG_GFN), 0);
 	check_eq(rig_load(rig_word(r.guest, 7, 0)), 7);
-	check(fail_each(drop, &fake_calloc_at) >= 1);
+	check(fail_each(drop, CALLOC) >= 1);
 }
 
 UTEST(slot_fail, each_mapping_of_a_pane, .init = up, .fini = down)
 {
-	check(fail_each(add, &mmap_at) >= 2);
+	check(fail_each(add, MMAP) >= 2);
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check(fail_each(add_small, &mmap_at) >= 1);
+	check(fail_each(add_small, MMAP) >= 1);
 }
 
 UTEST(slot_fail, userfaultfd_does_not_take_the_pane, .init = up, .fini = down)
 {
-	check_eq(fail_each(add, &register_at), 1);
+	check_eq(fail_each(add, IOCTL), 1);
 	check_eq(shadow_remove_slot(r.shadow, 2), 0);
-	check_eq(fail_each(add_small, &register_at), 1);
+	check_eq(fail_each(add_small, IOCTL), 1);
 }
