@@ -51,6 +51,11 @@ static inline const char *call_name(enum call call)
 	return name[call];
 }
 
+/* What a failed one does to its argument, and returns: whoever includes this may say so before. */
+#ifndef FAILED_IOCTL
+#define FAILED_IOCTL(fd, request, arg) (-1)
+#endif
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -59,7 +64,8 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	return rule_fails(IOCTL, request) ? -1 : NEXT(ioctl)(fd, request, arg);
+	return rule_fails(IOCTL, request) ? FAILED_IOCTL(fd, request, arg)
+					  : NEXT(ioctl)(fd, request, arg);
 }
 
 ssize_t read(int fd, void *buf, size_t nbytes)

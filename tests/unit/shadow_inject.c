@@ -5,9 +5,7 @@
  */
 #include <errno.h>
 #include <linux/userfaultfd.h>
-#include <stdarg.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -15,41 +13,26 @@
 #include "mmu/host/uffd.h"
 #include "mmu/shadow/dirty.h"
 #include "tests/rig.h"
+#include "tests/rule.h"
 #include "tests/test.h"
 
-#define GFN   0x400UL
-#define LARGE 512UL
-#define PAGES (LARGE + 64)
-#define SMALL (LARGE + 8)  /* a page whose leaf is never large */
-#define PAIR  (LARGE + 48) /* it and the next have the same contents */
-
-/* ---- Calls: the definitions below take the place of the C library's in this program ---- */
-
-enum call { NONE, CONTINUE, WRITEPROTECT, REGISTER, WAKE, MMAP, MUNMAP, MPROTECT, MADVISE };
-
-static const char *const call_name[] = { "-",	 "CONTINUE", "WRITEPROTECT", "REGISTER", "WAKE",
-					 "mmap", "munmap",   "mprotect",     "madvise" };
+#define GFN	0x400UL
+#define LARGE	512UL
+#define PAGES	(LARGE + 64)
+#define SMALL	(LARGE + 8)  /* a page whose leaf is never large */
+#define PAIR	(LARGE + 48) /* it and the next have the same contents */
 
 #define PARTIAL (-1) /* CONTINUE: the first page, then EAGAIN */
 
-static struct {
-	_Atomic int call;
-	int error;
-	unsigned at, seen; /* the call that fails, from 1 on; how many have come */
-} rule;
-
-static bool meets(enum call call)
+/* The count of a CONTINUE that fails says why, too. */
+static int failed_ioctl(int fd, unsigned long request, void *arg)
 {
-	if (rule.call != (int)call || ++rule.seen != rule.at)
-		return false;
-	errno = rule.error;
-	return true;
-}
+	struct uffdio_continue *c = arg;
 
-static int fail_continue(int fd, struct uffdio_continue *c)
-{
-	c->mapped = -rule.error;
-	if (rule.error != PARTIAL)
+	if (request != UFFDIO_CONTINUE)
+		return -1;
+	c->mapped = -rule_error();
+	if (rule_error() != PARTIAL)
 		return -1;
 	c->range.len = PAGE_SIZE;
 	if (!syscall(SYS_ioctl, fd, UFFDIO_CONTINUE, c))
@@ -57,46 +40,8 @@ static int fail_continue(int fd, struct uffdio_continue *c)
 	return -1;
 }
 
-int ioctl(int fd, unsigned long request, ...)
-{
-	va_list ap;
-	void *arg;
-
-	va_start(ap, request);
-	arg = va_arg(ap, void *);
-	va_end(ap);
-	if (request == UFFDIO_CONTINUE && meets(CONTINUE))
-		return fail_continue(fd, arg);
-	if ((request == UFFDIO_WRITEPROTECT && meets(WRITEPROTECT)) ||
-	    (request == UFFDIO_REGISTER && meets(REGISTER)) ||
-	    (request == UFFDIO_WAKE && meets(WAKE)))
-		return -1;
-	return (int)syscall(SYS_ioctl, fd, request, arg);
-}
-
-void *mmap(void *addr, size_t len, int prot, int flags, int fd, off_t offset)
-{
-	if ((flags & MAP_SHARED) && meets(MMAP)) /* views; not the C library's own */
-		return MAP_FAILED;
-	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, offset);
-}
-
-int munmap(void *addr, size_t len)
-{
-	return meets(MUNMAP) ? -1 : (int)syscall(SYS_munmap, addr, len);
-}
-
-int mprotect(void *addr, size_t len, int prot)
-{
-	return meets(MPROTECT) ? -1 : (int)syscall(SYS_mprotect, addr, len, prot);
-}
-
-int madvise(void *addr, size_t len, int advice)
-{
-	return advice == MADV_DONTNEED && meets(MADVISE)
-		       ? -1
-		       : (int)syscall(SYS_madvise, addr, len, advice);
-}
+#define FAILED_IOCTL failed_ioctl
+#include "tests/unit/fail_calls.h"
 
 /* ---- The machine ---- */
 
@@ -115,7 +60,7 @@ static hva_t at(uint64_t page)
 /* Everything as after rig_up() and a store of the host to each page: at home, writable, nothing mapped. */
 static void reset(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	check_eq(shadow_set_slot_flags(r.shadow, 1, 0), 0);
 	check_eq(hostmm_unmerge(r.mm, at(PAIR)), 0);
 	check_eq(hostmm_unmerge(r.mm, at(PAIR + 1)), 0);
@@ -131,7 +76,7 @@ static void reset(void)
 /* By the guest: what the pages had is there, and what is stored arrives. Where a page could not be set up it asks twice. */
 static void check_pages(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_check(&r);
 	for (uint64_t page = 0; page < PAGES; page++) {
 		check_eq(rig_guest_add(&r, rig_word(r.guest, page, 0), 0), value_of(page));
@@ -398,25 +343,36 @@ static const struct op {
 
 static const struct failure {
 	enum call call;
+	unsigned long code; /* request or advice */
 	int error;
 	bool hidden; /* tried again, or made up for: the operation does not fail */
 } failures[] = {
-	{ CONTINUE, EAGAIN, true },	 { CONTINUE, PARTIAL, true },
-	{ CONTINUE, EEXIST, true },	 { CONTINUE, ENOENT, false },
-	{ CONTINUE, ENOMEM, false },	 { CONTINUE, ESRCH, false },
-	{ CONTINUE, EFAULT, false },	 { WRITEPROTECT, EAGAIN, true },
-	{ WRITEPROTECT, ENOENT, false }, { WRITEPROTECT, ENOMEM, false },
-	{ WRITEPROTECT, ESRCH, false },	 { REGISTER, ENOMEM, false },
-	{ REGISTER, EBUSY, false },	 { REGISTER, EINVAL, false },
-	{ WAKE, EAGAIN, true },		 { WAKE, EINTR, true },
-	{ MMAP, ENOMEM, false },	 { MUNMAP, ENOMEM, true },
-	{ MPROTECT, ENOMEM, false },	 { MADVISE, EAGAIN, true },
-	{ MADVISE, EINTR, true },
+	{ IOCTL, UFFDIO_CONTINUE, EAGAIN, true },
+	{ IOCTL, UFFDIO_CONTINUE, PARTIAL, true },
+	{ IOCTL, UFFDIO_CONTINUE, EEXIST, true },
+	{ IOCTL, UFFDIO_CONTINUE, ENOENT, false },
+	{ IOCTL, UFFDIO_CONTINUE, ENOMEM, false },
+	{ IOCTL, UFFDIO_CONTINUE, ESRCH, false },
+	{ IOCTL, UFFDIO_CONTINUE, EFAULT, false },
+	{ IOCTL, UFFDIO_WRITEPROTECT, EAGAIN, true },
+	{ IOCTL, UFFDIO_WRITEPROTECT, ENOENT, false },
+	{ IOCTL, UFFDIO_WRITEPROTECT, ENOMEM, false },
+	{ IOCTL, UFFDIO_WRITEPROTECT, ESRCH, false },
+	{ IOCTL, UFFDIO_REGISTER, ENOMEM, false },
+	{ IOCTL, UFFDIO_REGISTER, EBUSY, false },
+	{ IOCTL, UFFDIO_REGISTER, EINVAL, false },
+	{ IOCTL, UFFDIO_WAKE, EAGAIN, true },
+	{ IOCTL, UFFDIO_WAKE, EINTR, true },
+	{ MMAP, 0, ENOMEM, false },
+	{ MUNMAP, 0, ENOMEM, true },
+	{ MPROTECT, 0, ENOMEM, false },
+	{ MADVISE, MADV_DONTNEED, EAGAIN, true },
+	{ MADVISE, MADV_DONTNEED, EINTR, true },
 };
 
 static void up(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_up(&r, &(struct rig_opts){ .pages = PAGES, .gfn = GFN, .around = 8 });
 	for (uint64_t page = 0; page < PAGES; page++)
 		check_eq(hostmm_write(r.mm, at(page), &(uint64_t){ value_of(page) }, 8), 0);
@@ -424,7 +380,7 @@ static void up(void)
 
 static void down(void)
 {
-	rule.call = NONE;
+	rule_clear();
 	rig_down(&r);
 }
 
@@ -437,20 +393,17 @@ static unsigned run(const struct op *op, const struct failure *f, unsigned n)
 	reset();
 	if (op->prepare)
 		op->prepare();
-	rule.error = f->error;
-	rule.at = n;
-	rule.seen = 0;
-	rule.call = (int)f->call;
+	rule_set(f->call, f->code, f->error, n, n);
 	rc = op->run();
-	rule.call = NONE;
+	rule_clear();
 	allowed = !rc || (n && !f->hidden && rc == -f->error);
-	check(allowed, "%s, %s %u fails with %d: %d", op->name, call_name[f->call], n, f->error,
-	      rc);
+	check(allowed, "%s, %s (0x%lx) %u fails with %d: %d", op->name, call_name(f->call), f->code,
+	      n, f->error, rc);
 	check_pages();
-	return rule.seen;
+	return rule_seen();
 }
 
-static void run_all(enum call call)
+static void run_all(enum call call, unsigned long code)
 {
 	unsigned met = 0;
 
@@ -458,7 +411,7 @@ static void run_all(enum call call)
 		for (unsigned i = 0; i < sizeof(failures) / sizeof(failures[0]); i++) {
 			unsigned n;
 
-			if (failures[i].call != call)
+			if (failures[i].call != call || failures[i].code != code)
 				continue;
 			n = run(op, &failures[i], 0);
 			for (unsigned k = 1; k <= n && k <= 3; k++)
@@ -472,45 +425,46 @@ static void run_all(enum call call)
 	}
 	check(met > 0);
 	if (getenv("INJECT_TABLE"))
-		printf("%s: %u times an operation and an errno met\n", call_name[call], met);
+		printf("%s (0x%lx): %u times an operation and an errno met\n", call_name(call),
+		       code, met);
 }
 
 UTEST(shadow_inject, continue_fails, .init = up, .fini = down)
 {
-	run_all(CONTINUE);
+	run_all(IOCTL, UFFDIO_CONTINUE);
 }
 
 UTEST(shadow_inject, writeprotect_fails, .init = up, .fini = down)
 {
-	run_all(WRITEPROTECT);
+	run_all(IOCTL, UFFDIO_WRITEPROTECT);
 }
 
 UTEST(shadow_inject, register_fails, .init = up, .fini = down)
 {
-	run_all(REGISTER);
+	run_all(IOCTL, UFFDIO_REGISTER);
 }
 
 UTEST(shadow_inject, wake_fails, .init = up, .fini = down)
 {
-	run_all(WAKE);
+	run_all(IOCTL, UFFDIO_WAKE);
 }
 
 UTEST(shadow_inject, munmap_fails, .init = up, .fini = down)
 {
-	run_all(MUNMAP);
+	run_all(MUNMAP, 0);
 }
 
 UTEST(shadow_inject, mmap_fails, .init = up, .fini = down)
 {
-	run_all(MMAP);
+	run_all(MMAP, 0);
 }
 
 UTEST(shadow_inject, mprotect_fails, .init = up, .fini = down)
 {
-	run_all(MPROTECT);
+	run_all(MPROTECT, 0);
 }
 
 UTEST(shadow_inject, madvise_fails, .init = up, .fini = down)
 {
-	run_all(MADVISE);
+	run_all(MADVISE, MADV_DONTNEED);
 }
