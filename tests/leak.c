@@ -50,9 +50,8 @@ static unsigned count_dir(const char *path)
 
 	if (!d)
 		return 0;
-	while ((e = readdir(d))) {
+	while ((e = readdir(d)))
 		n += e->d_name[0] != '.';
-	}
 	closedir(d);
 	return n;
 }

@@ -187,7 +187,7 @@ int uffd_open(struct uffd *u, unsigned how)
 		u->nothing = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (u->nothing < 0) {
 			rc = -errno;
-			close(u->fd);
+			close_fds(u);
 			return rc;
 		}
 	}
