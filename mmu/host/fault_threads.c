@@ -12,6 +12,7 @@
 #include "mmu/base/mutant.h"
 #include "mmu/base/sync.h"
 #include "mmu/base/thread.h"
+#include "mmu/host/bell.h"
 
 /* Faults that nobody could be spared for. Who does not find room is woken, and faults again. */
 #define QUEUE 256u
@@ -20,12 +21,15 @@
  * Locks used to protect members:
  *	I	immutable after start
  *	r	uffd->reading
+ *	a	atomic
  */
 struct fault_threads {
 	struct uffd *uffd;	     /* [I] */
 	const struct fault_ops *ops; /* [I] */
 	void *ctx;		     /* [I] */
-	int stop_fd;		     /* [I] readable: end */
+	int stop_fd;		     /* [I] with events; readable: end */
+	struct bell bell;	     /* [I] without; rung: end */
+	atomic_uint alive;	     /* [a] ... threads that may hear it */
 	unsigned readers;      /* [r] threads that do nothing but wait for something to read */
 	unsigned head, queued; /* [r] */
 	struct uffd_fault queue[QUEUE]; /* [r] */
@@ -43,22 +47,37 @@ static void tell_to_stop(struct fault_threads *ft)
 {
 	uint64_t one = 1;
 
-	bug_on(write(ft->stop_fd, &one, sizeof(one)) != sizeof(one));
+	if (ft->uffd->has_events)
+		bug_on(write(ft->stop_fd, &one, sizeof(one)) != sizeof(one));
+	else
+		bell_ring(&ft->bell);
+}
+
+/* @n threads hear the bell no more, whether they have heard it or not: the others do, or nobody needs to. */
+static void leave(struct fault_threads *ft, unsigned n)
+{
+	if (atomic_fetch_sub(&ft->alive, n) == n)
+		bell_silence(&ft->bell);
+	else
+		bell_pass(&ft->bell);
 }
 
 static void fault_thread_ends(void *arg)
 {
 	struct fault_thread *self = arg;
+	struct fault_threads *ft = self->ft;
 
-	if (!self->result)
-		return;
-	/* The userfaultfd is about to be abandoned, and is closed when nobody waits in poll() for it any more. */
-	if (self->ft->uffd->has_events)
-		tell_to_stop(self->ft);
-	self->ft->ops->died(self->ft->ctx, self->result < 0 ? -self->result : 0);
+	if (self->result) {
+		/* The userfaultfd is about to be abandoned, and is closed when nobody waits in poll() for it any more. */
+		if (ft->uffd->has_events)
+			tell_to_stop(ft);
+		ft->ops->died(ft->ctx, self->result < 0 ? -self->result : 0);
+	}
+	if (!ft->uffd->has_events)
+		leave(ft, 1);
 }
 
-/* Whoever cancels the thread finds it here, between faults, where it holds no lock; the cleanup still runs. */
+/* Whoever cancels a thread finds it where it waits, between faults, where it holds no lock; the cleanup still runs. */
 static int wait_to_read(struct fault_threads *ft)
 {
 	int rc;
@@ -69,21 +88,22 @@ static int wait_to_read(struct fault_threads *ft)
 	return rc;
 }
 
+/* 1; 0: told to stop; -errno. */
 static int read_fault(struct fault_threads *ft, struct uffd_fault *fault)
 {
 	struct uffd_msg msg;
 	int rc;
 
-	do {
-		rc = wait_to_read(ft);
-		if (rc > 0)
-			rc = uffd_read(ft->uffd, &msg);
-		else
-			return rc;
-	} while (!rc); /* another thread was faster */
+	pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, NULL);
+	do
+		rc = uffd_read(ft->uffd, &msg);
+	while (!rc);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
 	if (rc < 0)
 		return rc;
-	return uffd_is_fault(&msg, fault) ? 1 : -EPROTO;
+	if (!uffd_is_fault(&msg, fault))
+		return -EPROTO;
+	return !bell_is_rung(&ft->bell, fault);
 }
 
 static void resolve(struct fault_threads *ft, const struct uffd_fault *fault)
@@ -178,11 +198,28 @@ static void *fault_thread_main(void *arg)
 	return NULL;
 }
 
+/* How the threads are told to stop. */
+static int open_stop(struct fault_threads *ft)
+{
+	if (!ft->uffd->has_events)
+		return bell_init(&ft->bell, ft->uffd);
+	ft->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	return ft->stop_fd < 0 ? -errno : 0;
+}
+
+static void close_stop(struct fault_threads *ft)
+{
+	if (ft->uffd->has_events)
+		close(ft->stop_fd);
+	else
+		bell_fini(&ft->bell);
+}
+
 int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx)
 {
 	struct fault_threads *ft;
-	int rc = 0;
+	int rc;
 
 	n += u->has_events;
 	if (!n)
@@ -194,15 +231,17 @@ int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 	ft->readers = n;
 	ft->ops = ops;
 	ft->ctx = ctx;
-	ft->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (ft->stop_fd < 0) {
-		rc = -errno;
+	atomic_init(&ft->alive, n);
+	rc = open_stop(ft);
+	if (rc) {
 		free(ft);
 		return rc;
 	}
 	for (; ft->n < n && !rc; ft->n += !rc)
 		rc = thread_start(&ft->thread[ft->n], fault_thread_main, ft);
 	if (rc) {
+		if (!u->has_events)
+			leave(ft, n - ft->n);
 		fault_threads_stop(ft);
 		return rc;
 	}
@@ -215,6 +254,6 @@ void fault_threads_stop(struct fault_threads *ft)
 	tell_to_stop(ft);
 	for (unsigned i = 0; i < ft->n; i++)
 		bug_on(pthread_join(ft->thread[i], NULL));
-	close(ft->stop_fd);
+	close_stop(ft);
 	free(ft);
 }

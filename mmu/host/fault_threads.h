@@ -30,7 +30,7 @@ struct fault_ops {
 	void (*event)(void *ctx, const struct uffd_msg *msg);
 };
 
-/* fault_threads_start - @n for faults; may be 0 with events. 0, -EINVAL for no threads, -ENOMEM, errno of eventfd or pthread_create. @u outlives them. */
+/* fault_threads_start - @n for faults; may be 0 with events. 0, -EINVAL for no threads, -ENOMEM, errno of what stops them (eventfd; mmap, UFFDIO_REGISTER) or pthread_create. @u outlives them. */
 int fault_threads_start(struct fault_threads **out, struct uffd *u, unsigned n,
 			const struct fault_ops *ops, void *ctx);
 

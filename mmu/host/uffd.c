@@ -30,9 +30,10 @@ void uffd_act_old(bool old)
 	atomic_store(&is_old, old);
 }
 
-static int open_fd(void)
+/* @flags: O_NONBLOCK for who polls. */
+static int open_fd(int flags)
 {
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | flags);
 	int dev, err;
 
 	if (fd >= 0 || errno != EPERM)
@@ -40,7 +41,7 @@ static int open_fd(void)
 	dev = open("/dev/userfaultfd", O_RDWR | O_CLOEXEC);
 	if (dev < 0)
 		return -EPERM;
-	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | O_NONBLOCK);
+	fd = ioctl(dev, USERFAULTFD_IOC_NEW, O_CLOEXEC | flags);
 	err = errno;
 	close(dev);
 	return fd >= 0 ? fd : -err;
@@ -170,7 +171,7 @@ int uffd_open(struct uffd *u, unsigned how)
 	int fd, rc;
 
 	/* An API handshake is final for a descriptor: one to ask, one to use. */
-	fd = open_fd();
+	fd = open_fd(0);
 	if (fd < 0)
 		return fd;
 	rc = handshake(fd, 0, &offered);
@@ -180,7 +181,9 @@ int uffd_open(struct uffd *u, unsigned how)
 	if ((offered & want) != want)
 		return -EOPNOTSUPP;
 
-	*u = (struct uffd){ .fd = open_fd(), .nothing = -1, .is_sigbus = how & UFFD_SIGBUS };
+	*u = (struct uffd){ .fd = open_fd(how & UFFD_AUDIT ? O_NONBLOCK : 0),
+			    .nothing = -1,
+			    .is_sigbus = how & UFFD_SIGBUS };
 	if (u->fd < 0)
 		return u->fd;
 	if (how & UFFD_AUDIT) {

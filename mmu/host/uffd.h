@@ -74,9 +74,10 @@ struct uffd_fault {
 };
 
 /*
- * uffd_wait - until there is something to read (1), or @stop_fd is readable (0); -errno when the descriptor is dead. Any number of
- * threads may wait.
- * uffd_read - one message, if another thread was not faster. 1, 0, -errno. With events reading is held. Faults come before events.
+ * uffd_wait - with events: until there is something to read (1), or @stop_fd is readable (0); -errno when the descriptor is dead. Any
+ * number of threads may wait.
+ * uffd_read - one message. 1, -errno, or 0: not this time. Without events it waits, as many threads as like; with them another thread may
+ * have been faster, and reading is held. Faults come before events.
  * uffd_is_fault - the fault of @msg, if it is one.
  */
 int uffd_wait(struct uffd *u, int stop_fd);

@@ -95,7 +95,7 @@ int bare_loop_start(struct bare_loop **out, uint64_t bytes, unsigned around, uns
 	struct bare_loop *l = calloc(1, sizeof(*l));
 	struct uffdio_register reg = { .mode = UFFDIO_REGISTER_MODE_MISSING };
 	struct uffd u = { .fd = -1 };
-	int rc, flags;
+	int rc;
 
 	if (!l)
 		return -ENOMEM;
@@ -109,9 +109,7 @@ int bare_loop_start(struct bare_loop **out, uint64_t bytes, unsigned around, uns
 	l->fd = u.fd;
 	reg.range = (struct uffdio_range){ .start = (uint64_t)(uintptr_t)l->base,
 					   .len = bytes + MOST * PAGE_SIZE };
-	flags = fcntl(l->fd, F_GETFL);
-	if (flags < 0 || fcntl(l->fd, F_SETFL, flags & ~O_NONBLOCK) ||
-	    ioctl(l->fd, UFFDIO_REGISTER, &reg)) {
+	if (ioctl(l->fd, UFFDIO_REGISTER, &reg)) {
 		rc = -errno;
 		goto err;
 	}

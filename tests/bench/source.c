@@ -169,13 +169,9 @@ static int arm(bool has_uffd)
 
 static int store_with_thread(double *us)
 {
-	int flags = fcntl(bare.uffd.fd, F_GETFL);
 	pthread_t thread;
-	int rc;
+	int rc = pthread_create(&thread, NULL, resolve_faults, NULL);
 
-	if (flags < 0 || fcntl(bare.uffd.fd, F_SETFL, flags & ~O_NONBLOCK))
-		return -errno;
-	rc = pthread_create(&thread, NULL, resolve_faults, NULL);
 	if (rc)
 		return -rc;
 	*us = store_all(bare.base, 1);

@@ -386,15 +386,17 @@ UTEST(view, destroy_wakes_who_waits)
 	view_down();
 }
 
-UTEST(uffd, read_stops_when_told_or_dead, .init = view_up, .fini = view_down)
+UTEST(uffd, wait_stops_when_told_or_dead, .init = view_up, .fini = view_down)
 {
-	struct uffd dead = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
+	struct uffd audited, dead = { .fd = open("/dev/null", O_RDONLY | O_CLOEXEC) };
 	int silent[2], told[2];
 	struct uffd_msg msg;
 
 	check(dead.fd >= 0 && !pipe2(silent, O_CLOEXEC) && !pipe2(told, O_CLOEXEC));
 	check_eq(write(told[1], "", 1), 1);
-	check_eq(uffd_wait(&v.uffd, told[0]), 0);
+	check_eq(uffd_open(&audited, UFFD_AUDIT), 0);
+	check_eq(uffd_wait(&audited, told[0]), 0);
+	uffd_close(&audited);
 	check_eq(uffd_wait(&dead, silent[0]), 1);
 	check(uffd_read(&dead, &msg) < 0);
 	close(dead.fd);
