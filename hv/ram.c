@@ -31,7 +31,8 @@ static void host_view_fatal(void *ctx, hva_t hva, int error)
 	struct ram_failure failure = { .host_view = true, .error = -error };
 	struct window *window;
 
-	for (unsigned i = 0; i < RAM_REGIONS; i++) {
+	/* 0: all of it is meant, and no page of a region that is not mapped yet. */
+	for (unsigned i = 0; hva && i < RAM_REGIONS; i++) {
 		const struct region_map *r = &ram->region[i];
 
 		if (hva < r->hva || hva - r->hva >= r->npages << PAGE_SHIFT)
