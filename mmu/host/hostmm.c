@@ -241,6 +241,11 @@ int hostmm_new_region(struct hostmm *mm, const struct region_how *how, struct re
 		rc = source_attach(r);
 	if (rc)
 		goto err_undo_create;
+	/* Whoever maps memory will want some of it. A child's comes by copies. */
+	if (!how->forked_from) {
+		atomic_init(&r->hpte[0], 0);
+		pool_touch(mm->pool, home);
+	}
 	*out = r;
 	return 0;
 

@@ -92,6 +92,11 @@ void *pool_direct(const struct pool *pool, fn_t fn)
 	return pool->file.direct + (fn << PAGE_SHIFT);
 }
 
+void pool_touch(struct pool *pool, fn_t fn)
+{
+	atomic_fetch_or_explicit(&pool->frames[fn].flags, 0, memory_order_relaxed);
+}
+
 static void set_loose(struct pool *pool, fn_t fn)
 {
 	atomic_fetch_or_explicit(&pool->frames[fn].flags, FRAME_LOOSE, memory_order_relaxed);

@@ -15,8 +15,11 @@
 #define CHUNK_TABLES 32u
 #endif
 
+/* Tables between the root and a page: what a first fault needs. */
+#define FIRST_TABLES 3u
+
 /* In entry 1 of a dead root: it is not one of the tables. Any address will do. */
-#define ROOT_MARK (SPTE_FROZEN | PAGE_SIZE)
+#define ROOT_MARK    (SPTE_FROZEN | PAGE_SIZE)
 
 struct ept_chunk {
 	struct ept_chunk *next;
@@ -145,11 +148,21 @@ void ept_reap(struct ept *ept)
 	free_dead(ept, head);
 }
 
+/* So that the first fault does not wait for the system to find memory. If there is none yet, it asks again. */
+static void prepare_first(struct ept *ept)
+{
+	if (ept->opts.chunk <= FIRST_TABLES || !chunk_add(ept))
+		return;
+	for (unsigned i = 0; i < FIRST_TABLES; i++)
+		atomic_init(&ept->chunks->table[i].spte[0], 0);
+}
+
 void mem_init(struct ept *ept)
 {
 	lock_init(&ept->mem_lock);
 	if (!ept->opts.chunk)
 		ept->opts.chunk = CHUNK_TABLES;
+	prepare_first(ept);
 }
 
 void mem_fini(struct ept *ept)

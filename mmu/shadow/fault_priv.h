@@ -29,12 +29,14 @@ struct fault {
 
 	/* What the primary has said. */
 	struct around_block got; /* page[] covers it, with a reference on the faulting page alone */
-	struct gup_page page[SHADOW_AROUND_MAX];
-	struct gup_page first; /* of the large leaf, if level is larger than 4K; no reference */
+	struct gup_page first;	 /* of the large leaf, if level is larger than 4K; no reference */
 
 	/* What is to be installed, and checked, taken back or woken as a whole. */
 	int level;
 	struct around_block block;
+
+	/* Last: a fault that asks for one page touches two pages of stack, and not four. */
+	struct gup_page page[SHADOW_AROUND_MAX];
 };
 
 /* Page @gfn of what the primary has said. */
