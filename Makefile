@@ -300,7 +300,8 @@ check-stress: all $(TESTS) $(SHIM)
 	@$(AS_ROOT) tests/check-stress $(B)
 
 # Fetches an emulator and kernels into build/qemu/cache, as any user; SHORT=1 is a minute of it.
-check-qemu: all $(PLAIN) $(SHIM)
+# Tests only where a stage runs some.
+check-qemu: all $(SHIM) $(if $(STAGES),$(if $(filter doctor uffd/% kvm/% unit/%,$(STAGES)),$(PLAIN)),$(PLAIN))
 	@tests/check-qemu $(B)
 
 # ---- Lint ------------------------------------------------------------------------------------------------
