@@ -6,8 +6,10 @@
 #ifndef UMBRA_TESTS_VMAS_H
 #define UMBRA_TESTS_VMAS_H
 
+/* vm.max_map_count. Skips where it is too high to be reached. */
+unsigned long vmas_most(void);
 /* Use up all VMAs but @left: so many splits of a mapping are possible, and one new mapping more. Again
- * for another number. Skips where the limit is too high to be reached, or the sanitizer needs some itself. */
+ * for another number. Skips as vmas_most(), and where the sanitizer needs some itself. */
 void vmas_use_up(unsigned left);
 /* Have them all back; nothing if none are used up. */
 void vmas_give_back(void);

@@ -67,14 +67,15 @@ UTEST(console, nothing_is_read, .init = kvm_setup, .fini = scratch_remove)
 UTEST(console, interrupted, .init = kvm_setup, .fini = scratch_remove)
 {
 	const struct said *s;
-	char *text, under[96];
+	char *text;
 
-	snprintf(under, sizeof(under), "sh -c '\"$0\" \"$@\" & sleep %u; kill -TERM $!; wait $!'",
-		 test_slowness() > 1 ? 9u : 3u);
-	s = umbra_under(under,
-			"run configs/touch-2.dts --stats --trace %s "
-			"--set '/chosen/bootargs=workload=touch rounds=0'",
-			scratch("trace"));
+	/* Some time after the guest began. */
+	s = umbra_under(
+		"sh -c '\"$0\" \"$@\" & until grep -qs \"vcpu 1\" /proc/$!/task/*/comm; do sleep 0.1; done; "
+		"sleep 1; kill -TERM $!; wait $!'",
+		"run configs/touch-2.dts --stats --trace %s "
+		"--set '/chosen/bootargs=workload=touch rounds=0'",
+		scratch("trace"));
 	umbra_ended(125);
 	umbra_said_err("umbra: stop: interrupted by SIGTERM before the guest ended\n");
 	umbra_said_err("pages installed in ");

@@ -114,7 +114,7 @@ static void *kill_it(void *arg)
 	expect(!pthread_cancel(k->victim));
 	if (!k->in_fault)
 		return NULL;
-	for (unsigned ms = 0; lives(k->tid) && ms < slowly(500); ms++)
+	for (unsigned ms = 0; lives(k->tid) && ms < slowly(100); ms++)
 		pause_ms(1);
 	sem_post(&k->go);
 	while (lives(k->tid)) /* the test has a deadline */

@@ -142,7 +142,7 @@ UTEST(report, trace_spares_files, .init = kvm_setup, .fini = scratch_remove)
 UTEST(report, long_trace_keeps_the_end, .init = kvm_setup, .fini = scratch_remove)
 {
 	const struct said *s;
-	unsigned seconds = 1;
+	unsigned seconds = test_slowness() > 1 ? 4 : 1;
 	char *trace;
 
 	do {

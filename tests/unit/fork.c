@@ -276,7 +276,9 @@ static void fork_while_counting(bool many)
 	rig_check(&r);
 	check_eq(r.window_fatal, 0);
 	check_eq(r.host_fatal, 0);
-	rig_check_all_home(&r);
+	/* Many would take longer than all the rest. */
+	if (!many)
+		rig_check_all_home(&r);
 }
 
 UTEST(fork, of_a_running_guest_is_one_moment, .init = up, .fini = down)
