@@ -35,6 +35,8 @@ CPPFLAGS += -I. -D_GNU_SOURCE -DUMBRA_VERSION='"$(VERSION)"' -DUMBRA_LIBDIR='"$(
 WARN     := -Wall -Wextra $(WERROR) -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 BASE     := -std=gnu17 -g -fPIC -fno-semantic-interposition -pthread
 LDLIBS   := -Wl,--as-needed -lfdt -lurcu-bp -lurcu-cds -lpthread
+# The program starts for each guest: what the dynamic linker would do for two small libraries takes as long as a thread.
+ARCHIVES := $(filter /%,$(foreach lib,fdt urcu-bp urcu-common,$(shell $(CC) -print-file-name=lib$(lib).a)))
 
 OPT.release := -O2
 OPT.debug   := -O0 -g3 -DUMBRA_DEBUG
@@ -178,6 +180,7 @@ $(TESTS) $(MUTANT_TESTS): LDLIBS += $(if $(filter tsan,$(PROFILE)),,-lcriterion)
 # A test may let calloc() fail (tests/unit/fake_calloc.h); the sanitizers keep theirs.
 $(TESTS) $(PLAIN) $(MUTANT_TESTS): LDLIBS += -Wl,--wrap=calloc -Wl,-u,__wrap_calloc
 $(BENCH): LDLIBS += -lm
+$(UMBRA): LDLIBS := $(if $(word 3,$(ARCHIVES)),$(ARCHIVES) -lpthread,$(LDLIBS))
 $(UMBRA) $(BENCH) $(STRESS) $(MUTANTS) $(TESTS) $(PLAIN) $(MUTANT_TESTS):
 	@mkdir -p $(@D); $(call say,LD)
 	$(Q)$(LINK) -o $@ $^ $(LDLIBS)

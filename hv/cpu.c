@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/kvm.h>
 #include <stddef.h>
+#include <stdlib.h>
 
 #include "guest/abi.h"
 #include "hv/kvmio.h"
@@ -28,34 +29,32 @@
 #define SEGMENT_CODE 11 /* execute, read, accessed */
 #define SEGMENT_DATA 3	/* read, write, accessed */
 
+/* What lies from ABI_TABLES_GPA on. */
 struct tables {
-	struct ram *ram;
-	uint64_t next; /* gpa of the first unused page */
-	uint64_t pdpt[ENTRIES];
+	uint64_t (*page)[ENTRIES]; /* PML4, PDPT, and directories as they are met */
+	unsigned used, most;
 };
 
-static int write_table(struct tables *t, const uint64_t *table, uint64_t *entry)
+static uint64_t entry_of(unsigned page)
 {
-	uint64_t gpa = t->next;
-
-	if (gpa >= ABI_IMAGE_GPA)
-		return -ENOSPC;
-	t->next += ABI_PAGE_SIZE;
-	*entry = gpa | PTE_TABLE;
-	return ram_write(t->ram, gpa, table, ABI_PAGE_SIZE);
+	return (ABI_TABLES_GPA + page * (uint64_t)ABI_PAGE_SIZE) | PTE_TABLE;
 }
 
 static int map_gib(struct tables *t, uint64_t gib)
 {
-	uint64_t pd[ENTRIES];
+	uint64_t *pd;
 
 	if (gib >= ENTRIES)
 		return -ENOSPC;
-	if (t->pdpt[gib])
+	if (t->page[1][gib])
 		return 0;
+	if (t->used == t->most)
+		return -ENOSPC;
+	t->page[1][gib] = entry_of(t->used);
+	pd = t->page[t->used++];
 	for (uint64_t i = 0; i < ENTRIES; i++)
 		pd[i] = (gib << GIB_SHIFT) | i << 21 | PTE_PAGE_2M;
-	return write_table(t, pd, &t->pdpt[gib]);
+	return 0;
 }
 
 static int map_region(struct tables *t, const struct machine_mem *mem)
@@ -73,18 +72,21 @@ static int map_region(struct tables *t, const struct machine_mem *mem)
 int cpu_setup_tables(struct ram *ram, const struct machine *m)
 {
 	const struct machine_mem *const regions[] = { &m->ram, &m->input, &m->work, &m->board };
-	struct tables t = { .ram = ram, .next = ABI_TABLES_GPA + ABI_PAGE_SIZE };
-	uint64_t pml4[ENTRIES] = { 0 };
+	struct tables t = { .used = 2, .most = (ABI_IMAGE_GPA - ABI_TABLES_GPA) / ABI_PAGE_SIZE };
 	int err = 0;
 
+	t.page = calloc(t.most, sizeof(*t.page));
+	if (!t.page)
+		return -ENOMEM;
+	t.page[0][0] = entry_of(1);
 	for (uint64_t gib = 0; !err && gib < LOW_GIBS; gib++)
 		err = map_gib(&t, gib);
 	for (size_t i = 0; !err && i < sizeof(regions) / sizeof(regions[0]); i++)
 		err = map_region(&t, regions[i]);
+	/* All at once: each call makes pages of its own present. */
 	if (!err)
-		err = write_table(&t, t.pdpt, &pml4[0]);
-	if (!err)
-		err = ram_write(ram, ABI_TABLES_GPA, pml4, sizeof(pml4));
+		err = ram_write(ram, ABI_TABLES_GPA, t.page, t.used * sizeof(*t.page));
+	free(t.page);
 	return err;
 }
 

@@ -264,6 +264,7 @@ static int run_machine(struct run_args *a)
 		return machine_exit_status(err);
 	}
 	a->vm.machine = a->machine;
+	a->vm.alone = true;
 	if (a->has_timeout)
 		m.timeout_ms = a->timeout_ms;
 	return vm_run(&m, &a->vm);

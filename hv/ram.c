@@ -253,6 +253,13 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len)
 	return shadow_write(ram->shadow, gpa, buf, len);
 }
 
+void ram_prefault(struct ram *ram, uint64_t gpa)
+{
+	uint64_t done;
+
+	(void)shadow_prefault(ram->shadow, gpa >> PAGE_SHIFT, 1, &done);
+}
+
 void *ram_host_view(struct ram *ram, enum ram_region region)
 {
 	const struct region_map *r = &ram->region[region];

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 #include "hv/stop.h"
 
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,6 +29,8 @@ static bool set_locked(struct stop *stop, int status)
 	stop->status = status;
 	atomic_store_explicit(&stop->stopping, true, memory_order_release);
 	cond_broadcast(&stop->changed);
+	if (stop->wake_signal)
+		pthread_kill(stop->sleeper, stop->wake_signal);
 	return true;
 }
 
@@ -49,6 +52,14 @@ void stop_orderly(struct stop *stop)
 {
 	lock_acquire(&stop->lock);
 	set_locked(stop, 0);
+	lock_release(&stop->lock);
+}
+
+void stop_wakes(struct stop *stop, pthread_t thread, int signal)
+{
+	lock_acquire(&stop->lock);
+	stop->sleeper = thread;
+	stop->wake_signal = signal;
 	lock_release(&stop->lock);
 }
 

@@ -7,6 +7,7 @@
 #ifndef UMBRA_HV_STOP_H
 #define UMBRA_HV_STOP_H
 
+#include <pthread.h>
 #include <stdint.h>
 
 #include "mmu/base/sync.h"
@@ -23,6 +24,8 @@ struct stop {
 	int status;	      /* [l] exit status of the reason; 0: an orderly end */
 	char component[16];   /* [l] where it was found, "" for an orderly end */
 	char reason[512];     /* [l] */
+	pthread_t sleeper;    /* [l] of stop_wakes() */
+	int wake_signal;      /* [l] 0: nobody */
 };
 
 void stop_init(struct stop *stop);
@@ -38,6 +41,12 @@ void stop_because(struct stop *stop, int status, const char *component, const ch
 	__attribute__((format(printf, 4, 5)));
 /* Stop: everything is done. */
 void stop_orderly(struct stop *stop);
+
+/*
+ * Whoever stops sends @signal to @thread, which takes it with sigtimedwait() in place of stop_sleep(). 0: to nobody any
+ * more.
+ */
+void stop_wakes(struct stop *stop, pthread_t thread, int signal);
 
 /* Sleep for @ns, or until somebody stops. True: stopped. UINT64_MAX: for ever. */
 bool stop_sleep(struct stop *stop, uint64_t ns);

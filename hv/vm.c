@@ -21,6 +21,13 @@
 #define PROGRESS_AFTER_S 2u
 #define ESTIMATE_MS	 1000u
 
+/* A sanitizer looks for what is left. */
+#ifdef UMBRA_SANITIZED
+#define WANTS_ALL_BACK true
+#else
+#define WANTS_ALL_BACK false
+#endif
+
 static void show_progress(struct vm *vm, uint64_t elapsed_s)
 {
 	struct ram_stats s;
@@ -76,7 +83,7 @@ static void supervise(struct vm *vm)
 			sleep = seconds - elapsed;
 		if (working_set_wait(&vm->working_set, elapsed) < sleep)
 			sleep = working_set_wait(&vm->working_set, elapsed);
-		if (stop_sleep(&vm->stop, sleep))
+		if (interrupt_sleep(&vm->interrupt, sleep))
 			break;
 		working_set_take(&vm->working_set, vm->ram, trace_now() - start, false);
 		show_progress(vm, (trace_now() - start) / NS_PER_S);
@@ -163,6 +170,18 @@ static void vm_destroy(struct vm *vm)
 	free(vm);
 }
 
+/*
+ * exit(2) frees in one go what vm_destroy() takes apart. Not where threads do more than wait, and not where somebody wants to see
+ * that all of it can be given back.
+ */
+static bool leave_to_exit(struct vm *vm)
+{
+	if (WANTS_ALL_BACK || !vm->opts->alone || vm->opts->check || vm->m.churn.on || vm->m.ksm.on)
+		return false;
+	trace_file_close(&vm->trace);
+	return true;
+}
+
 int vm_run(const struct machine *m, const struct vm_opts *o)
 {
 	struct vm *vm = vm_create(m, o);
@@ -179,8 +198,11 @@ int vm_run(const struct machine *m, const struct vm_opts *o)
 
 	thread_forget();
 	status = vm_setup(vm);
-	if (!status)
+	if (!status) {
 		status = execute(vm);
+		if (leave_to_exit(vm))
+			return status;
+	}
 	vm_destroy(vm);
 	return status;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * A virtual machine: one run of a struct machine, from nothing to an exit status.
- * Owns every thread, descriptor and mapping of the run; none is left when it returns.
+ * Owns every thread, descriptor and mapping of the run; none is left when it returns, but for a run of which the process
+ * is about to end.
  * Called by hv/main.c and the tests.
  * Does not know device trees or command lines.
  */
@@ -29,6 +30,7 @@ struct vm_opts {
 	unsigned working_set_ms; /* how often to ask which pages the guest uses; 0: never */
 	bool check; /* at the end, compare the guest's tables with the host; with churn that is always done */
 	bool quiet; /* print nothing but the guest's console and errors */
+	bool alone; /* the process ends with the run: SIGINT and SIGTERM end the guest in order, and what exit(2) frees is left to it */
 
 	/*
 	 * Optional, for a program that drives the guest (benchmarks, tests): called at every phase mark (guest/abi.h)

@@ -71,9 +71,13 @@ static int setup_trace(struct vm *vm, struct why *w)
 
 static int setup_signals(struct vm *vm, struct why *w)
 {
-	int err = interrupt_start(&vm->interrupt, &vm->stop);
+	int err;
 
-	return err ? why_fail(w, err, "thread: %s%s", strerror(-err), why_advice(err)) : 0;
+	vm->interrupt.stop = &vm->stop;
+	if (!vm->opts->alone)
+		return 0;
+	err = interrupt_start(&vm->interrupt, &vm->stop);
+	return err ? why_fail(w, err, "handlers: %s", strerror(-err)) : 0;
 }
 
 static int setup_input(struct vm *vm, struct why *w)
@@ -141,6 +145,22 @@ static int setup_memory(struct vm *vm, struct why *w)
 	return ram_create(&vm->ram, &vm->m, &opts, w);
 }
 
+/* What every guest begins with: a fault each is a way through three threads. Pages that do not come now come when they are touched. */
+static void show_boot_pages(struct vm *vm)
+{
+	static const uint64_t shown[] = { ABI_SCRATCH_GPA, ABI_HC_GPA, ABI_DT_GPA, ABI_TABLES_GPA };
+	const uint64_t zero = 0;
+
+	/* Stored to, by us as by the guest, so that these come for stores. */
+	(void)ram_write(vm->ram, ABI_SCRATCH_GPA, &zero, sizeof(zero));
+	for (unsigned i = 0; i < vm->m.cpus; i++)
+		(void)ram_write(vm->ram, ABI_HC_GPA + i * (uint64_t)ABI_PAGE_SIZE, &zero,
+				sizeof(zero));
+	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
+		ram_prefault(vm->ram, shown[i]);
+	ram_prefault(vm->ram, vm->entry);
+}
+
 static int setup_image(struct vm *vm, struct why *w)
 {
 	const char *name = vm->opts->input ? vm->opts->input : "";
@@ -156,6 +176,7 @@ static int setup_image(struct vm *vm, struct why *w)
 	err = cpu_setup_tables(vm->ram, &vm->m);
 	if (err)
 		return why_fail(w, err, "the guest's page tables: %s", strerror(-err));
+	show_boot_pages(vm);
 	return 0;
 }
 

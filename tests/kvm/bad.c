@@ -308,7 +308,8 @@ UTEST(bad, fault_thread_that_dies, .init = kvm_setup, .fini = kvm_fini)
 
 		snprintf(rule, sizeof(rule), "read@userfaultfd:EIO:%u", n);
 		umbra_inject(rule);
-		s = umbra("run %s --input %s --set /umbra/image=%s/guest/guest.elf",
+		s = umbra("run %s --input %s --set /umbra/image=%s/guest/guest.elf "
+			  "--set /umbra/fault-around=1",
 			  scratch_dtb("digest"), scratch("input"), test_build_dir());
 		umbra_ended_soon(s, 125, "memory: stop: a fault thread ended: Input/output error");
 		check_str(s->out, "");

@@ -145,11 +145,12 @@ static void fail_all_calls(void)
 	umbra_inject(NULL);
 }
 
+/* With a check all is taken apart at the end. */
 UTEST(fault, digest, .init = kvm_setup, .fini = kvm_fini)
 {
 	scratch_random("input", 70000);
 	snprintf(command, sizeof(command),
-		 "run %s --input %s --timeout %u --set /umbra/image=%s/guest/guest.elf",
+		 "run %s --input %s --check --timeout %u --set /umbra/image=%s/guest/guest.elf",
 		 scratch_dtb("digest"), scratch("input"), slowly(40000) / 1000, test_build_dir());
 	most = test_slowness() > 1 ? 1 : FIRST_CALLS;
 	umbra("%s", command);
