@@ -43,8 +43,6 @@ void *pool_direct(const struct pool *pool, fn_t fn);
  * pool_room - how many frames a pool needs for a run of @n that begins at a multiple of 512, wherever others end.
  */
 int pool_reserve(struct pool *pool, uint64_t n, fn_t *first);
-/* pool_touch - what the pool knows of @fn gets its memory now, and not in the first fault on it. */
-void pool_touch(struct pool *pool, fn_t fn);
 void pool_unreserve(struct pool *pool, fn_t first, uint64_t n);
 
 #define POOL_LARGE   512UL

@@ -102,6 +102,9 @@ struct pool {
 int pool_reserve_top(struct pool *pool, uint64_t n, fn_t *first);
 void pool_drop_zero_run(struct pool *pool);
 
+/* pool_touch - what the pool knows of @fn gets its memory now, and not in the first fault on it. */
+void pool_touch(struct pool *pool, fn_t fn);
+
 /*
  * pool_forget - take frames [fn, end) for holes. For who has punched them; or knows that nobody reads them any more, so that
  * they need no pattern when they are freed.
