@@ -94,7 +94,7 @@ PLAIN_OBJ := $(patsubst $(B)/%,$(B)/plain/%,$(TEST_OBJ) $(AID_OBJ))
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
-	   mmu/host/audit.h mmu/host/view_lost.h \
+	   mmu/host/audit.h mmu/host/view_lost.h mmu/host/bell.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h mmu/shadow/flush.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 
