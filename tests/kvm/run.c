@@ -189,11 +189,11 @@ UTEST(run, counter_is_exact, .init = need_kvm)
 		const struct said *s = umbra("run configs/counter.dts --stats=json --quiet "
 					     "--set /cpus/count=%d --set /umbra/host/seconds=%d",
 					     cpus, test_slowness() > 1 ? 1 : 3);
+		uint64_t some = test_slowness() > 1 ? 10 : 1000;
 
 		umbra_ended(0);
-		check(json_field(s->err, "guest_increments") > 1000 / test_slowness(), "%s",
-		      s->err);
-		check(json_field(s->err, "host_increments") > 1000 / test_slowness(), "%s", s->err);
+		check(json_field(s->err, "guest_increments") > some, "%s", s->err);
+		check(json_field(s->err, "host_increments") > some, "%s", s->err);
 		check(json_field(s->err, "changes") > 10, "%s", s->err);
 		check(json_field(s->err, "remaps") > 0, "%s", s->err);
 		check(json_field(s->err, "wrprotects") > 0, "%s", s->err);
