@@ -47,14 +47,27 @@ static int open_fd(int flags)
 	return fd >= 0 ? fd : -err;
 }
 
-static int handshake(int fd, uint64_t want, uint64_t *offered)
+/*
+ * Ask for @want, and for what of @nice the system has and allows: it refuses all for one, and a descriptor that was refused may ask
+ * again.
+ */
+static int handshake(struct uffd *u, uint64_t want, uint64_t nice)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = want };
+	for (;;) {
+		struct uffdio_api api = { .api = UFFD_API, .features = want | nice };
 
-	if (ioctl(fd, UFFDIO_API, &api))
-		return -errno;
-	*offered = api.features;
-	return 0;
+		if (!ioctl(u->fd, UFFDIO_API, &api)) {
+			u->features = api.features;
+			u->has_fork = nice & UFFD_FEATURE_EVENT_FORK;
+			return 0;
+		}
+		if (errno == EINVAL && nice & UFFD_FEATURE_WP_UNPOPULATED)
+			nice &= ~(uint64_t)UFFD_FEATURE_WP_UNPOPULATED; /* before Linux 6.4 */
+		else if (errno == EPERM && nice & UFFD_FEATURE_EVENT_FORK)
+			nice &= ~(uint64_t)UFFD_FEATURE_EVENT_FORK; /* not everybody's right */
+		else
+			return errno == EINVAL ? -EOPNOTSUPP : -errno;
+	}
 }
 
 /* Does CONTINUE take the WP mode? One that it does not know is EINVAL before the range is looked at, in which nothing is registered. */
@@ -146,15 +159,6 @@ static int probe_changing(struct uffd *u)
 	return rc;
 }
 
-/* The right to EVENT_FORK is not everybody's. */
-static int handshake_audit(struct uffd *u, uint64_t want)
-{
-	int rc = handshake(u->fd, want | UFFD_FEATURE_EVENT_FORK, &u->features);
-
-	u->has_fork = !rc;
-	return rc == -EPERM ? handshake(u->fd, want, &u->features) : rc;
-}
-
 static void close_fds(struct uffd *u)
 {
 	close(u->fd);
@@ -165,25 +169,17 @@ static void close_fds(struct uffd *u)
 
 int uffd_open(struct uffd *u, unsigned how)
 {
-	uint64_t want = UFFD_FEATURES_NEEDED | (how & UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0) |
+	uint64_t want = UFFD_FEATURES_NEEDED | UFFD_FEATURE_THREAD_ID |
+			(how & UFFD_SIGBUS ? UFFD_FEATURE_SIGBUS : 0) |
 			(how & UFFD_AUDIT ? UFFD_EVENTS : 0);
-	uint64_t offered = 0;
-	int fd, rc;
-
-	/* An API handshake is final for a descriptor: one to ask, one to use. */
-	fd = open_fd(0);
-	if (fd < 0)
-		return fd;
-	rc = handshake(fd, 0, &offered);
-	close(fd);
-	if (rc)
-		return rc;
-	if ((offered & want) != want)
-		return -EOPNOTSUPP;
+	uint64_t nice = (atomic_load(&is_old) ? 0 : UFFD_FEATURE_WP_UNPOPULATED) |
+			(how & UFFD_AUDIT ? UFFD_FEATURE_EVENT_FORK : 0);
+	int rc;
 
 	*u = (struct uffd){ .fd = open_fd(how & UFFD_AUDIT ? O_NONBLOCK : 0),
 			    .nothing = -1,
-			    .is_sigbus = how & UFFD_SIGBUS };
+			    .is_sigbus = how & UFFD_SIGBUS,
+			    .has_events = how & UFFD_AUDIT };
 	if (u->fd < 0)
 		return u->fd;
 	if (how & UFFD_AUDIT) {
@@ -194,12 +190,8 @@ int uffd_open(struct uffd *u, unsigned how)
 			return rc;
 		}
 	}
-	want |= offered & UFFD_FEATURE_THREAD_ID;
-	if (!atomic_load(&is_old))
-		want |= offered & UFFD_FEATURE_WP_UNPOPULATED;
-	rc = how & UFFD_AUDIT ? handshake_audit(u, want) : handshake(u->fd, want, &u->features);
+	rc = handshake(u, want, nice);
 	u->has_continue_wp = !rc && probe_continue_wp(u);
-	u->has_events = how & UFFD_AUDIT;
 	if (!rc && u->has_events)
 		rc = probe_changing(u);
 	if (rc) {

@@ -70,7 +70,7 @@ void uffd_abandon(struct uffd *u);
 struct uffd_fault {
 	uint64_t addr; /* page aligned */
 	bool write;
-	uint32_t tid; /* who waits, by sync_tid(); 0 before Linux 4.14 */
+	uint32_t tid; /* who waits, by sync_tid() */
 };
 
 /*

@@ -120,7 +120,7 @@ static const struct failure {
 	{ MADVISE, MADV_BULK, EINVAL, true },
 	{ MADVISE, MADV_SPARSE, EINVAL, true },
 	{ MADVISE, MADV_DONTNEED, EAGAIN, true },
-	{ IOCTL, UFFDIO_API, EINVAL, false },
+	{ IOCTL, UFFDIO_API, ENOMEM, false },
 	{ IOCTL, UFFDIO_REGISTER, ENOMEM, false },
 	{ IOCTL, UFFDIO_REGISTER, EINVAL, false },
 	{ EVENTFD, 0, EMFILE, false },
