@@ -47,12 +47,13 @@ static int check_u32(const struct binding *b, uint32_t value, struct why *w)
 	char range[64], decimal[16];
 	bool ok;
 
-	snprintf(decimal, sizeof(decimal), "%u", value);
-	if (b->choices)
+	if (b->choices) {
+		snprintf(decimal, sizeof(decimal), "%u", value);
 		ok = choice_index(b, decimal) >= 0;
-	else
+	} else {
 		ok = value >= b->min && value <= b->max &&
 		     !(b->power_of_two && (value & (value - 1)));
+	}
 	if (ok)
 		return 0;
 	binding_describe(b, range, sizeof(range));
@@ -95,18 +96,22 @@ static int check_string(const struct binding *b, const char *data, size_t len, s
 
 static int check_choices(const struct binding *b, const char *data, size_t len, struct why *w)
 {
+	const char *word = data;
 	char words[256];
 
 	if (!len || data[len - 1])
 		return why_fail(w, -EINVAL, "is not a string; write %s = \"...\"", b->prop);
-	binding_describe(b, words, sizeof(words));
-	if (b->type == BIND_CHOICE && strlen(data) + 1 != len)
+	if (b->type == BIND_CHOICE && strlen(data) + 1 != len) {
+		binding_describe(b, words, sizeof(words));
 		return why_fail(w, -EINVAL, "has several strings, but must be %s", words);
-	for (const char *word = data; word < data + len; word += strlen(word) + 1)
-		if (choice_index(b, word) < 0)
-			return why_fail(w, -EINVAL, "is \"%.64s\", but must be %s%s", word,
-					b->type == BIND_SET ? "out of " : "", words);
-	return 0;
+	}
+	while (word < data + len && choice_index(b, word) >= 0)
+		word += strlen(word) + 1;
+	if (word >= data + len)
+		return 0;
+	binding_describe(b, words, sizeof(words));
+	return why_fail(w, -EINVAL, "is \"%.64s\", but must be %s%s", word,
+			b->type == BIND_SET ? "out of " : "", words);
 }
 
 int binding_check(const struct binding *b, const void *data, size_t len, struct why *w)

@@ -57,11 +57,27 @@ static int map_gib(struct tables *t, uint64_t gib)
 	return 0;
 }
 
+static bool is_mapped(const struct machine_mem *mem)
+{
+	return mem->present && mem->size;
+}
+
+/* PML4, PDPT, and the directories of all regions, as if none shared one; no more than have a place. */
+static unsigned most_tables(const struct machine_mem *const *regions, size_t n)
+{
+	uint64_t most = 2 + LOW_GIBS, places = (ABI_IMAGE_GPA - ABI_TABLES_GPA) / ABI_PAGE_SIZE;
+
+	for (size_t i = 0; i < n; i++)
+		if (is_mapped(regions[i]))
+			most += (regions[i]->size >> GIB_SHIFT) + 2;
+	return (unsigned)(most < places ? most : places);
+}
+
 static int map_region(struct tables *t, const struct machine_mem *mem)
 {
 	int err = 0;
 
-	if (!mem->present || !mem->size)
+	if (!is_mapped(mem))
 		return 0;
 	for (uint64_t gib = mem->gpa >> GIB_SHIFT;
 	     !err && gib <= (mem->gpa + mem->size - 1) >> GIB_SHIFT; gib++)
@@ -72,7 +88,8 @@ static int map_region(struct tables *t, const struct machine_mem *mem)
 int cpu_setup_tables(struct ram *ram, const struct machine *m)
 {
 	const struct machine_mem *const regions[] = { &m->ram, &m->input, &m->work, &m->board };
-	struct tables t = { .used = 2, .most = (ABI_IMAGE_GPA - ABI_TABLES_GPA) / ABI_PAGE_SIZE };
+	const size_t n = sizeof(regions) / sizeof(regions[0]);
+	struct tables t = { .used = 2, .most = most_tables(regions, n) };
 	int err = 0;
 
 	t.page = calloc(t.most, sizeof(*t.page));
@@ -81,7 +98,7 @@ int cpu_setup_tables(struct ram *ram, const struct machine *m)
 	t.page[0][0] = entry_of(1);
 	for (uint64_t gib = 0; !err && gib < LOW_GIBS; gib++)
 		err = map_gib(&t, gib);
-	for (size_t i = 0; !err && i < sizeof(regions) / sizeof(regions[0]); i++)
+	for (size_t i = 0; !err && i < n; i++)
 		err = map_region(&t, regions[i]);
 	/* All at once: each call makes pages of its own present. */
 	if (!err)

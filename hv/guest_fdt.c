@@ -179,15 +179,24 @@ int guest_fdt_build(const struct machine *m, uint64_t input_bytes, const char *i
 	}
 }
 
+/* Most trees are small, and libfdt clears all that it may use. */
+#define SMALL_TREE (ABI_DT_SIZE / 16)
+
 int guest_fdt_write(struct ram *ram, const struct machine *m, uint64_t input_bytes,
 		    const char *input_name)
 {
-	void *buf = malloc(ABI_DT_SIZE);
+	void *buf;
 	int err;
 
-	if (!buf)
-		return -ENOMEM;
-	err = guest_fdt_build(m, input_bytes, input_name, buf, ABI_DT_SIZE);
+	for (size_t size = SMALL_TREE;; size *= 4) {
+		buf = malloc(size);
+		if (!buf)
+			return -ENOMEM;
+		err = guest_fdt_build(m, input_bytes, input_name, buf, size);
+		if (err != -ENOSPC || size == ABI_DT_SIZE)
+			break;
+		free(buf);
+	}
 	if (!err)
 		err = ram_write(ram, ABI_DT_GPA, buf, fdt_totalsize(buf));
 	free(buf);

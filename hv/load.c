@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 
 #define LOAD_MAX_PHDRS 64
 #define LOAD_CHUNK     65536
+/* Of what begins as zeros, a stack among it, so much is there at once. */
+#define LOAD_ZEROS     32768
 
 struct image {
 	int fd;
@@ -178,13 +181,10 @@ static int check_segments(struct image *img)
 	return 0;
 }
 
-static int write_segment(struct image *img, struct ram *ram, const Elf64_Phdr *p)
+static int write_segment(struct image *img, struct ram *ram, const Elf64_Phdr *p, char *chunk)
 {
-	char chunk[LOAD_CHUNK];
-
 	for (uint64_t done = 0; done < p->p_filesz;) {
-		size_t len = p->p_filesz - done < sizeof(chunk) ? p->p_filesz - done
-								: sizeof(chunk);
+		size_t len = p->p_filesz - done < LOAD_CHUNK ? p->p_filesz - done : LOAD_CHUNK;
 		int err = read_at(img, chunk, len, p->p_offset + done);
 
 		if (err)
@@ -195,6 +195,27 @@ static int write_segment(struct image *img, struct ram *ram, const Elf64_Phdr *p
 		done += len;
 	}
 	return 0;
+}
+
+/* In memory that whoever comes next gets again, which on a stack would be touched for this alone. */
+static int write_segments(struct image *img, struct ram *ram)
+{
+	char *chunk = malloc(LOAD_CHUNK);
+	int err = chunk ? 0 : host_error(img, "cannot load the image", ENOMEM);
+
+	for (unsigned i = 0; !err && i < img->ehdr.e_phnum; i++) {
+		const Elf64_Phdr *p = &img->phdrs[i];
+		uint64_t zeros = p->p_memsz - p->p_filesz;
+
+		if (!is_loaded(p))
+			continue;
+		err = write_segment(img, ram, p, chunk);
+		if (!err && zeros)
+			ram_prefault(ram, p->p_vaddr + p->p_filesz,
+				     zeros < LOAD_ZEROS ? zeros : LOAD_ZEROS);
+	}
+	free(chunk);
+	return err;
 }
 
 static int load_open(struct image *img, struct ram *ram, uint64_t *entry)
@@ -210,9 +231,8 @@ static int load_open(struct image *img, struct ram *ram, uint64_t *entry)
 	err = read_headers(img);
 	if (!err)
 		err = check_segments(img);
-	for (unsigned i = 0; !err && i < img->ehdr.e_phnum; i++)
-		if (is_loaded(&img->phdrs[i]))
-			err = write_segment(img, ram, &img->phdrs[i]);
+	if (!err)
+		err = write_segments(img, ram);
 	if (!err)
 		*entry = img->ehdr.e_entry;
 	return err;

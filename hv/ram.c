@@ -253,11 +253,12 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len)
 	return shadow_write(ram->shadow, gpa, buf, len);
 }
 
-void ram_prefault(struct ram *ram, uint64_t gpa)
+void ram_prefault(struct ram *ram, uint64_t gpa, uint64_t len)
 {
-	uint64_t done;
+	uint64_t first = gpa >> PAGE_SHIFT, done;
 
-	(void)shadow_prefault(ram->shadow, gpa >> PAGE_SHIFT, 1, &done);
+	(void)shadow_prefault(ram->shadow, first, ((gpa + len - 1) >> PAGE_SHIFT) - first + 1,
+			      &done);
 }
 
 void *ram_host_view(struct ram *ram, enum ram_region region)

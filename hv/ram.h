@@ -102,8 +102,8 @@ bool ram_slot(struct ram *ram, enum ram_region region, struct ram_slot *slot);
 int ram_read(struct ram *ram, uint64_t gpa, void *buf, size_t len);
 int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len);
 
-/* ram_prefault - map the page at @gpa for the guest's loads, with neighbours, as if the guest had faulted on it. Best effort. */
-void ram_prefault(struct ram *ram, uint64_t gpa);
+/* ram_prefault - map @len bytes from the page at @gpa on for the guest's loads, as if it had faulted on each page. Best effort. */
+void ram_prefault(struct ram *ram, uint64_t gpa, uint64_t len);
 
 /* ram_host_view - where host threads load and store the region's pages; NULL: no such region. */
 void *ram_host_view(struct ram *ram, enum ram_region region);

@@ -157,8 +157,8 @@ static void show_boot_pages(struct vm *vm)
 		(void)ram_write(vm->ram, ABI_HC_GPA + i * (uint64_t)ABI_PAGE_SIZE, &zero,
 				sizeof(zero));
 	for (size_t i = 0; i < sizeof(shown) / sizeof(shown[0]); i++)
-		ram_prefault(vm->ram, shown[i]);
-	ram_prefault(vm->ram, vm->entry);
+		ram_prefault(vm->ram, shown[i], 1);
+	ram_prefault(vm->ram, vm->entry, 1);
 }
 
 static int setup_image(struct vm *vm, struct why *w)

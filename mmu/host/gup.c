@@ -201,18 +201,36 @@ static void copy_bytes(void *dst, const void *src, size_t len)
 		memcpy(dst, src, len);
 }
 
+/* Map what has just got memory for a copy of several pages in one call: each would fault. */
+static void map_run(struct region *r, uint64_t page, uint64_t end, fn_t fn)
+{
+	uint64_t n = 1, entry;
+
+	for (; page + n < end; n++) {
+		entry = hpte_read(r, page + n);
+		if (!hpte_is_usable(entry) || hpte_fn(entry) != fn + n)
+			break;
+	}
+	if (n > 1)
+		(void)pool_populate(r->pool, fn, n);
+}
+
 /*
  * What the rest of an access is about to touch comes in with its first page, in one call for all. Where there is no room for
  * that there may be for one.
  */
 static int get_ahead(struct region *r, uint64_t page, uint64_t end, bool write, uint64_t *hpte)
 {
+	bool is_new;
 	int rc;
 
 	end = chunk_end(page, end);
+	is_new = end > page + 1 && write && !r->pager && !hpte_read(r, page);
 	rc = cow_get(r, page, end, write, hpte);
 	if (rc && end > page + 1)
 		rc = cow_get(r, page, page + 1, write, hpte);
+	if (!rc && is_new)
+		map_run(r, page, end, hpte_fn(*hpte));
 	return rc;
 }
 

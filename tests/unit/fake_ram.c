@@ -52,6 +52,12 @@ int ram_write(struct ram *ram, uint64_t gpa, const void *buf, size_t len)
 	return 0;
 }
 
+void ram_prefault(struct ram *ram, uint64_t gpa, uint64_t len)
+{
+	ram->prefaulted = gpa;
+	ram->prefault_len = len;
+}
+
 uint64_t ram_mapped(struct ram *ram)
 {
 	return ram->mapped;

@@ -15,9 +15,10 @@
 struct ram {
 	uint8_t *bytes;
 	uint64_t size;
-	unsigned reads, writes;	     /* calls */
-	int fail_reads, fail_writes; /* -errno: what every call returns */
-	uint64_t mapped;	     /* ram_mapped() */
+	unsigned reads, writes;		   /* calls */
+	int fail_reads, fail_writes;	   /* -errno: what every call returns */
+	uint64_t mapped;		   /* ram_mapped() */
+	uint64_t prefaulted, prefault_len; /* the last ram_prefault() */
 	/* ram_working_set(): gets the stride; its pages are what is returned. NULL: none. */
 	uint64_t (*working_set)(uint64_t stride);
 };

@@ -122,10 +122,18 @@ UTEST(guest_fdt, lies_where_the_guest_looks)
 {
 	struct machine m = full_machine();
 	struct ram *ram = fake_ram_create(ABI_RAM_MIN);
+	static char label[ABI_DT_SIZE + 1];
 
-	build(&m, 1, "x");
-	check(!guest_fdt_write(ram, &m, 1, "x"));
-	check(!memcmp(ram->bytes + ABI_DT_GPA, tree.bytes, fdt_totalsize(tree.bytes)));
+	/* Small, of some size, and more than has a place. */
+	for (size_t len = 1; len < ABI_DT_SIZE; len = 7 * len + 1) {
+		memset(label, 'x', len);
+		build(&m, 1, label);
+		check(!guest_fdt_write(ram, &m, 1, label), "%zu bytes", len);
+		check(!memcmp(ram->bytes + ABI_DT_GPA, tree.bytes, fdt_totalsize(tree.bytes)),
+		      "%zu bytes", len);
+	}
+	memset(label, 'x', ABI_DT_SIZE);
+	check_eq(guest_fdt_write(ram, &m, 1, label), -ENOSPC);
 	ram->fail_writes = -EIO;
 	check_eq(guest_fdt_write(ram, &m, 1, "x"), -EIO);
 	fake_ram_destroy(ram);

@@ -124,6 +124,8 @@ UTEST(load, places_segments, .init = setup, .fini = teardown)
 	check_eq(ram->bytes[TEXT_GPA + sizeof(img.text_bytes)], 0);
 	check_eq(ram->bytes[DATA_GPA + sizeof(img.data_bytes)], 0);
 	check_eq(ram->writes, 2);
+	check_eq(ram->prefaulted, DATA_GPA + sizeof(img.data_bytes));
+	check(ram->prefault_len && ram->prefault_len <= img.data.p_memsz - img.data.p_filesz);
 }
 
 UTEST(load, takes_the_toy_guest, .init = setup, .fini = teardown)
