@@ -72,6 +72,8 @@ void hpte_set(struct region *r, uint64_t page, uint64_t new)
 	hpte_chunk(r, page)->used = true;
 	if (new &HPTE_WRITE)
 		hpte_chunk(r, page)->writable = true;
+	if (new &HPTE_VIEW)
+		hpte_chunk(r, page)->shown = true;
 	bug_on(has && !had && !(old & HPTE_BUSY));
 	bug_on((old & HPTE_VIEW) && moves);
 	if (has && (!had || moves))
@@ -116,10 +118,17 @@ struct hidden {
 	uint64_t first, end;
 };
 
+/* Of one chunk. */
 static struct hidden hide_entries(struct region *r, uint64_t page, uint64_t end)
 {
 	struct hidden hidden = { .first = end, .end = page };
+	struct hpte_chunk *chunk = hpte_chunk(r, page);
 
+	bug_on(chunk_end(page, end) != end);
+	if (!chunk->shown)
+		return hidden;
+	if (end - page == CHUNK_PAGES)
+		chunk->shown = false;
 	for (; page < end; page++) {
 		uint64_t entry = hpte_read(r, page);
 

@@ -78,6 +78,7 @@ struct hpte_chunk {
 	struct region *next, *prev;	  /* [s] the other sharers of the lender's */
 	bool used;			  /* [c] some entry may be other than empty */
 	bool writable;			  /* [c] some entry may have W */
+	bool shown;			  /* [c] some entry may have "view" */
 };
 
 /*

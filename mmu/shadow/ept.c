@@ -6,21 +6,10 @@
 
 #include "mmu/shadow/ept_priv.h"
 
-static void tell_dirtied(struct ept_tally *tally)
+void tell_dirtied(struct ept *ept, gfn_t gfn, gfn_t end)
 {
-	const struct ept_opts *opts = &tally->ept->opts;
-
-	if (tally->dirty < tally->dirty_end && opts->dirtied)
-		opts->dirtied(opts->ctx, tally->dirty, tally->dirty_end - tally->dirty);
-}
-
-void tally_dirty(struct ept_tally *tally, gfn_t gfn, uint64_t npages)
-{
-	if (gfn != tally->dirty_end || tally->dirty == tally->dirty_end) {
-		tell_dirtied(tally);
-		tally->dirty = gfn;
-	}
-	tally->dirty_end = gfn + npages;
+	if (gfn < end && ept->opts.dirtied)
+		ept->opts.dirtied(ept->opts.ctx, gfn, end - gfn);
 }
 
 void tally_end(struct ept_tally *tally)
@@ -29,7 +18,7 @@ void tally_end(struct ept_tally *tally)
 		if (tally->leaves[level])
 			atomic_fetch_add_explicit(&tally->ept->leaves[level], tally->leaves[level],
 						  memory_order_relaxed);
-	tell_dirtied(tally);
+	tell_dirtied(tally->ept, tally->dirty, tally->dirty_end);
 }
 
 uint64_t spte_freeze(_Atomic uint64_t *sptep)

@@ -29,8 +29,19 @@ static inline void tally_start(struct ept_tally *tally, struct ept *ept)
 {
 	*tally = (struct ept_tally){ .ept = ept };
 }
-void tally_dirty(struct ept_tally *tally, gfn_t gfn, uint64_t npages);
 void tally_end(struct ept_tally *tally);
+
+/* Who logs is told of pages [gfn, end), if there are any. */
+void tell_dirtied(struct ept *ept, gfn_t gfn, gfn_t end);
+
+static inline void tally_dirty(struct ept_tally *tally, gfn_t gfn, uint64_t npages)
+{
+	if (gfn != tally->dirty_end || tally->dirty == tally->dirty_end) {
+		tell_dirtied(tally->ept, tally->dirty, tally->dirty_end);
+		tally->dirty = gfn;
+	}
+	tally->dirty_end = gfn + npages;
+}
 
 /* Where every change of an entry passes that spte_check_change() knows: refuses it, or accounts for it. */
 static inline void handle_changed_spte(struct ept_tally *tally, gfn_t gfn, uint64_t old,

@@ -12,6 +12,27 @@ static bool is_part(const struct ept_iter *it, gfn_t gfn, gfn_t end)
 	       (iter_first(it) < gfn || iter_first(it) + spte_level_pages(it->level) > end);
 }
 
+/* From the entry on which the walk stands to the last of its table that is asked for: a loop that has no levels to mind. */
+static void zap_leaves(struct ept_tally *tally, struct ept_iter *it, struct ept_span *span)
+{
+	const gfn_t table_end = spte_level_start(it->gfn, SPTE_LEVEL_2M) + SPTE_PER_TABLE;
+	const gfn_t last = min_u64(it->end, table_end) - 1;
+	_Atomic uint64_t *sptep = iter_entry(it);
+	struct ept_span zapped = { .count = 0 };
+
+	for (;;) {
+		if (iter_on_leaf(it)) {
+			spte_write_excl(tally, sptep, it->gfn, it->spte, SPTE_NONE, SPTE_LEVEL_4K);
+			span_add(&zapped, it);
+		}
+		if (it->gfn == last)
+			break;
+		it->gfn++;
+		it->spte = spte_read(++sptep);
+	}
+	ept_span_join(span, zapped);
+}
+
 static void zap_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, gfn_t end,
 		     struct ept_span *span)
 {
@@ -22,7 +43,9 @@ static void zap_root(struct ept_tally *tally, struct ept_page *root, gfn_t gfn, 
 		while (iter_down(&it))
 			;
 		/* Read once: what was nothing may be a table now, linked by ept_populate() under no lock. */
-		if (iter_on_leaf(&it)) {
+		if (it.level == SPTE_LEVEL_4K) {
+			zap_leaves(tally, &it, span);
+		} else if (iter_on_leaf(&it)) {
 			if (is_part(&it, gfn, end) &&
 			    split_entry(tally, iter_entry(&it), it.spte, it.level) != -ENOMEM)
 				continue;
