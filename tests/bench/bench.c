@@ -23,10 +23,11 @@
 #define REPS	   9u
 #define REPS_QUICK 3u
 #define REPS_MAX   1000u
-#define SECONDS	   480u /* and a case that has begun is finished */
-#define LATE	   5u	/* beyond that by a part of so many, no case begins */
-#define MATCHED	   4u	/* how many cases --match is taken to choose */
-#define WARM_S	   5u	/* to touch memory beforehand, and no longer */
+#define SECONDS	   480u	 /* and a case that has begun is finished */
+#define LATE	   5u	 /* beyond that by a part of so many, no case begins */
+#define MATCHED	   4u	 /* how many cases --match is taken to choose */
+#define WARM_S	   5u	 /* to touch memory beforehand, and no longer */
+#define TOLD_MS	   2500u /* PAGE_REPORTING_DELAY of Linux, and some */
 #define NS_PER_S   1000000000ull
 
 struct bench {
@@ -72,17 +73,29 @@ bool bench_has_kvm(const struct bench *b, const char **why)
 
 void bench_warm_memory(uint64_t bytes)
 {
-	/* Shared memory, as pools are. Small pages, or it would warm no more than their heads. */
+	/*
+	 * In huge pages where the system gives them: these are blocks of 2 MiB, and single pages, which others leave in lists
+	 * of each processor, do not make one. Who wants single pages has these blocks split.
+	 */
 	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-		       MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	uint64_t end = bench_now_ns() + WARM_S * NS_PER_S;
 
 	if (p == MAP_FAILED)
 		return;
-	madvise(p, bytes, MADV_NOHUGEPAGE);
+	madvise(p, bytes, MADV_HUGEPAGE);
 	for (uint64_t at = 0; at < bytes && bench_now_ns() < end; at += 4096)
 		((volatile char *)p)[at] = 1;
 	munmap(p, bytes);
+}
+
+void bench_settle_memory(void)
+{
+	const struct timespec told = { .tv_sec = TOLD_MS / 1000,
+				       .tv_nsec = TOLD_MS % 1000 * 1000000 };
+
+	if (!access("/sys/module/page_reporting/parameters/page_reporting_order", F_OK))
+		nanosleep(&told, NULL);
 }
 
 /* Guests write to fd 1. Give them another, and keep the user's for rows. */
@@ -292,6 +305,8 @@ static int measure(struct bench *b, const struct bench_case *c, unsigned side, d
 {
 	int err;
 
+	if (c->before)
+		c->before(c->arg);
 	watchdog_arm(b->opts.patience * b->slow, "%s: %s: %s", b->at->group->name, c->name,
 		     side ? "reference" : "umbra");
 	err = (side ? c->reference : c->umbra)(c->arg, value);

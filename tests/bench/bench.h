@@ -25,6 +25,7 @@ struct bench_case {
 	const char *name;
 	int (*umbra)(const void *arg, double *value);
 	int (*reference)(const void *arg, double *value);
+	void (*before)(const void *arg); /* each repetition, of either side; NULL: nothing */
 	const void *arg;
 	const char *unit; /* NULL: the group's */
 	double target;	  /* the ratio should be at most this; 0: no opinion */
@@ -76,10 +77,16 @@ uint64_t bench_now_ns(void);
 
 /*
  * Memory of the host itself: touch @bytes of it once and give it back, so that no case pays for what a hypervisor
- * below this system hands out at the first touch. A group that allocates calls this with its largest need. As much as
- * some seconds allow.
+ * below this system hands out at the first touch. A group that allocates calls this with its largest need; and where
+ * the system tells that hypervisor what is free, before each repetition, too. As much as some seconds allow.
  */
 void bench_warm_memory(uint64_t bytes);
+
+/*
+ * Two seconds after blocks of memory were freed the system tells the hypervisor of all that are free by then, which takes
+ * them. Have that behind us, so that it does not come in the middle of what is measured next. Before bench_warm_memory().
+ */
+void bench_settle_memory(void);
 
 /* For tests/bench/main.c. */
 
