@@ -128,6 +128,11 @@ static int create_view(struct region *r, const struct region_how *how, struct uf
 	return view_create(&r->view, r->pool, u, how->npages, home);
 }
 
+static uint64_t chunks_of(uint64_t npages)
+{
+	return npages / CHUNK_PAGES + 1;
+}
+
 static int region_create(struct region **out, struct hostmm *mm, const struct region_how *how,
 			 fn_t home, struct uffd *u)
 {
@@ -142,8 +147,8 @@ static int region_create(struct region **out, struct hostmm *mm, const struct re
 		rc = -ENOMEM;
 		goto err_undo_alloc;
 	}
-	r->split = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->split));
-	r->chunks = calloc(npages / CHUNK_PAGES + 1, sizeof(*r->chunks));
+	r->split = page_array(chunks_of(npages), sizeof(*r->split));
+	r->chunks = page_array(chunks_of(npages), sizeof(*r->chunks));
 	if (!r->split || !r->chunks) {
 		rc = -ENOMEM;
 		goto err_undo_chunks;
@@ -172,8 +177,8 @@ static int region_create(struct region **out, struct hostmm *mm, const struct re
 err_undo_view:
 	view_destroy(r->view);
 err_undo_chunks:
-	free(r->chunks);
-	free(r->split);
+	page_array_free(mm->pool, r->chunks, chunks_of(npages), sizeof(*r->chunks));
+	page_array_free(mm->pool, r->split, chunks_of(npages), sizeof(*r->split));
 	pool_unmap_sparse(mm->pool, r->hpte, npages * sizeof(*r->hpte));
 err_undo_alloc:
 	free(r);
@@ -189,8 +194,8 @@ static void region_free(struct region *r)
 	pool_unmap_sparse(r->pool, r->hpte, npages * sizeof(*r->hpte));
 	if (r->prots)
 		pool_unmap_sparse(r->pool, r->prots, npages);
-	free(r->chunks);
-	free(r->split);
+	page_array_free(r->pool, r->chunks, chunks_of(npages), sizeof(*r->chunks));
+	page_array_free(r->pool, r->split, chunks_of(npages), sizeof(*r->split));
 	lock_fini(&r->store);
 	for (unsigned i = 0; i < CHUNK_LOCKS; i++) {
 		cond_fini(&r->chunk[i].page_in_done);

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
@@ -139,6 +141,27 @@ void pool_unmap_sparse(struct pool *pool, void *zeros, size_t bytes)
 {
 	if (pool_munmap(pool, zeros, bytes))
 		(void)madvise(zeros, bytes, MADV_DONTNEED);
+}
+
+#define ARRAY_SMALL 4096u
+
+void *page_array(uint64_t n, size_t size)
+{
+	return n * size <= ARRAY_SMALL ? calloc(n, size) : pool_map_sparse(n * size, -1);
+}
+
+void page_array_free(struct pool *pool, void *array, uint64_t n, size_t size)
+{
+	if (n * size <= ARRAY_SMALL)
+		free(array);
+	else if (array)
+		pool_unmap_sparse(pool, array, n * size);
+}
+
+void page_array_clear(void *array, uint64_t n, size_t size)
+{
+	if (n * size <= ARRAY_SMALL || madvise(array, n * size, MADV_DONTNEED))
+		memset(array, 0, n * size);
 }
 
 int pool_file_open(struct pool_file *f, uint64_t nframes)

@@ -121,4 +121,13 @@ void *pool_map_sparse(size_t bytes, int fd);
 int pool_munmap(struct pool *pool, void *addr, size_t len);
 void pool_unmap_sparse(struct pool *pool, void *zeros, size_t bytes);
 
+/*
+ * page_array - @n elements of @size, zeroed: sparse, but a small array costs the process no VMA. calloc() of a large one is not:
+ * what it has from memory that was freed before it clears, and so touches. NULL: no memory. Free it with page_array_free().
+ * page_array_clear - forget what it says: 0.
+ */
+void *page_array(uint64_t n, size_t size);
+void page_array_free(struct pool *pool, void *array, uint64_t n, size_t size);
+void page_array_clear(void *array, uint64_t n, size_t size);
+
 #endif

@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #include "mmu/base/mutant.h"
@@ -39,29 +38,6 @@ static void *map_linear(struct pool *pool, uint64_t npages, fn_t home, int prot)
 		(void)pool_munmap(pool, room, (size_t)(base - room));
 	(void)pool_munmap(pool, base + len, large - (size_t)(base - room));
 	return base;
-}
-
-/* An array of an element a page, or NULL: sparse, but a small one costs the process no VMA. */
-#define ARRAY_SMALL 4096u
-
-static void *page_array(uint64_t npages, size_t size)
-{
-	return npages * size <= ARRAY_SMALL ? calloc(npages, size)
-					    : pool_map_sparse(npages * size, -1);
-}
-
-static void page_array_free(struct pool *pool, void *array, uint64_t npages, size_t size)
-{
-	if (npages * size <= ARRAY_SMALL)
-		free(array);
-	else if (array)
-		pool_unmap_sparse(pool, array, npages * size);
-}
-
-void page_array_clear(void *array, uint64_t npages, size_t size)
-{
-	if (npages * size <= ARRAY_SMALL || madvise(array, npages * size, MADV_DONTNEED))
-		memset(array, 0, npages * size);
 }
 
 void view_free(struct view *view)

@@ -97,9 +97,6 @@ static inline bool shows_frame(const struct view *view, uint64_t page, fn_t fn)
 	return away ? away - 1 == fn && away != AWAY_BROKEN : view->home + page == fn;
 }
 
-/* page_array_clear - forget what one of the sparse arrays says of all pages: 0. */
-void page_array_clear(void *array, uint64_t npages, size_t size);
-
 /*
  * view_break - the VMAs of the pages, which count as foreign, show nothing that can be relied on. view_refused - the system would not
  * replace them: those that are as before stay what they were, a hole is broken. repoint held.

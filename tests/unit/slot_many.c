@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 /* Very many slots, very large ones, and every change against a model. */
 #include <errno.h>
+#include <malloc.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -287,4 +289,51 @@ UTEST(slot_many, a_tebibyte_is_sparse, .fini = down)
 	check_eq(getrusage(RUSAGE_SELF, &after), 0);
 	check(after.ru_minflt - before.ru_minflt < (long)(pages / 512 / 16), "%ld faults",
 	      after.ru_minflt - before.ru_minflt);
+}
+
+static long anonymous_pages(void)
+{
+	FILE *f = fopen("/proc/self/statm", "re");
+	char line[128] = "", *at = line;
+	long resident;
+
+	malloc_trim(0); /* what free() keeps is nobody's */
+	check(f && fgets(line, sizeof(line), f));
+	if (f)
+		fclose(f);
+	(void)strtol(at, &at, 10); /* addresses */
+	resident = strtol(at, &at, 10);
+	return resident - strtol(at, NULL, 10); /* what is shared */
+}
+
+/* The C library gives memory that was freed before again, and clears it: not to arrays for pages that nobody has touched. */
+UTEST(slot_many, another_tebibyte_is_sparse_too)
+{
+	const struct hostmm_opts opts = { .fault_threads = 1 };
+	const uint64_t pages = 1UL << 28;
+	void *above[3];
+
+#ifdef UMBRA_SANITIZED
+	test_skip("a sanitizer has no room for a TiB");
+#endif
+	for (unsigned round = 0; round < 3; round++) {
+		long before = anonymous_pages();
+		struct pool *pool;
+		struct hostmm *mm;
+		hva_t hva;
+
+		check_eq(pool_create(&pool, pages + 64, false), 0);
+		check_eq(hostmm_create(&mm, pool, &opts), 0);
+		check_eq(hostmm_map(mm, pages, HOSTMM_PROT_READ | HOSTMM_PROT_WRITE, NULL, NULL,
+				    &hva),
+			 0);
+		check(anonymous_pages() - before < (long)(pages / 512 / 512), "round %u: %ld pages",
+		      round, anonymous_pages() - before);
+		above[round] = malloc(1 << 16); /* what is below cannot go back to the system */
+		check(above[round]);
+		hostmm_destroy(mm);
+		pool_destroy(pool);
+	}
+	for (unsigned round = 0; round < 3; round++)
+		free(above[round]);
 }
