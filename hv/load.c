@@ -18,7 +18,7 @@
 #define LOAD_MAX_PHDRS 64
 #define LOAD_CHUNK     65536
 /* Of what begins as zeros, a stack among it, so much is there at once. */
-#define LOAD_ZEROS     32768
+#define LOAD_ZEROS     20480
 
 struct image {
 	int fd;
