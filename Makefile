@@ -78,7 +78,8 @@ SHIM_OBJ  := $(call objects,tests/inject/*.c)
 OBJ       := $(LIB_OBJ) $(HV_OBJ) $(BENCH_OBJ) $(STRESS_OBJ) $(FAKE_OBJ) $(TEST_OBJ) $(AID_OBJ) $(SHIM_OBJ)
 
 # The explorer: the library again, with every primitive of sync.h a scheduling point, and without what it takes over.
-RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/fault_threads.c mmu/host/trap.c mmu/shadow/window.c mmu/shadow/window_check.c,\
+RACE_SRC := $(filter-out mmu/base/sync.c mmu/base/trace.c mmu/host/fault_threads.c mmu/host/trap.c mmu/host/child.c mmu/host/child_own.c \
+	    mmu/host/child_serve.c mmu/host/uffd_child.c mmu/shadow/window.c mmu/shadow/window_check.c,\
 	    $(wildcard mmu/*/*.c)) $(wildcard tests/race/*.c tests/race/scenarios/*.c)
 RACE_OBJ := $(RACE_SRC:%.c=$(B)/race/%.o)
 RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
@@ -87,14 +88,14 @@ RACE     := $(if $(RACE_OBJ),$(B)/umbra-race)
 MUTANT_SRC := $(wildcard mmu/*/*.c) tests/stress/mutant.c
 MUTANT_OBJ := $(MUTANT_SRC:%.c=$(B)/mutants/%.o)
 # Unit tests with that library: UMBRA_MUTANT=N chooses. For rules that neither the stress nor the explorer can notice.
-MUTANT_TESTS := $(patsubst %.c,$(B)/mutants/%,$(wildcard tests/unit/audit*.c))
+MUTANT_TESTS := $(patsubst %.c,$(B)/mutants/%,$(wildcard tests/unit/audit*.c tests/unit/child*.c))
 
 # Tests without Criterion, for a slow machine: a process that is executed anew for each test costs a second there.
 PLAIN_OBJ := $(patsubst $(B)/%,$(B)/plain/%,$(TEST_OBJ) $(AID_OBJ))
 
 # The library's interface: these headers are installed, and what they declare the shared library shows.
 PRIVATE := %_priv.h %_compat.h %_explore.h mmu/base/mutant.h mmu/host/hpte.h mmu/host/uffd.h mmu/host/view.h mmu/host/fault_threads.h mmu/host/trap.h \
-	   mmu/host/audit.h mmu/host/view_lost.h mmu/host/bell.h \
+	   mmu/host/audit.h mmu/host/view_lost.h mmu/host/bell.h mmu/host/uffd_child.h \
 	   mmu/shadow/spte.h mmu/shadow/ept.h mmu/shadow/walk.h mmu/shadow/around.h mmu/shadow/zap.h mmu/shadow/flush.h
 PUBLIC  := $(filter-out $(PRIVATE),$(wildcard mmu/*/*.h))
 

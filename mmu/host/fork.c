@@ -110,14 +110,14 @@ static int copy_rights(struct region *to, struct region *from)
 }
 
 /* Kernel: dup_mmap(), of one VMA. */
-static int fork_region(struct hostmm *child, struct region *from)
+static int fork_region(struct hostmm *child, struct region *from, bool is_snapshot)
 {
 	struct region_how how = { .npages = region_pages(from),
 				  .prot = from->prot,
 				  .pager = from->pager,
 				  .pager_ctx = from->pager_ctx,
-				  .source = from->source,
-				  .audit = from->audit,
+				  .source = is_snapshot ? HOSTMM_SOURCE_MPROTECT : from->source,
+				  .audit = from->audit && !is_snapshot,
 				  .forked_from = from->start };
 	struct region *to;
 	int rc;
@@ -125,7 +125,10 @@ static int fork_region(struct hostmm *child, struct region *from)
 	rc = hostmm_add_region(child, &how, &to);
 	if (rc)
 		return rc;
-	rc = copy_rights(to, from);
+	if (is_snapshot)
+		to->is_private = from->is_private = true;
+	else
+		rc = copy_rights(to, from);
 	if (rc)
 		return rc;
 	rc = device_pull(from, 0, region_pages(from));
@@ -133,6 +136,16 @@ static int fork_region(struct hostmm *child, struct region *from)
 		return rc;
 	protect_and_share(to, from);
 	return 0;
+}
+
+int fork_regions(struct hostmm *child, struct hostmm *mm, bool is_snapshot)
+{
+	int rc = 0;
+
+	rwlock_assert_held_write(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r && !rc; r = r->next)
+		rc = fork_region(child, r, is_snapshot);
+	return rc;
 }
 
 int hostmm_fork(struct hostmm *mm, const struct hostmm_opts *opts, struct hostmm **child)
@@ -144,8 +157,7 @@ int hostmm_fork(struct hostmm *mm, const struct hostmm_opts *opts, struct hostmm
 		return rc;
 	/* For writing, as in the kernel: no fault is half-way, and the regions are those of one moment. */
 	rwlock_write_acquire(&mm->mmap_lock);
-	for (struct region *r = mm->regions; r && !rc; r = r->next)
-		rc = fork_region(new, r);
+	rc = fork_regions(new, mm, false);
 	rwlock_write_release(&mm->mmap_lock);
 	if (rc) {
 		hostmm_destroy(new);

@@ -135,9 +135,11 @@ void hostmm_fail(struct hostmm *mm, hva_t hva, int error);
  * region_need_prots - make r->prots exist. 0 or -ENOMEM.
  * region_open - let the view of [page, end) allow what the rights to the pages do. 0 or the errno of view_protect().
  * mmap_lock held for writing, or the region known to nobody else.
+ * region_access - the rights to @page as PROT_*. mmap_lock held.
  */
 int region_need_prots(struct region *r);
 int region_open(struct region *r, uint64_t page, uint64_t end);
+unsigned region_access(const struct region *r, uint64_t page);
 
 /*
  * bracket_start, bracket_end - open and close a bracket over pages [page, end) of @r. mmap_lock held either way. In
@@ -177,6 +179,12 @@ unsigned hostmm_owner(struct hostmm *mm, const void *owner);
  */
 int merge_protect(struct region *r, uint64_t page, fn_t *fn);
 void merge_unprotect(struct pool *pool, fn_t fn);
+
+/*
+ * fork_regions - what hostmm_fork() does with the regions of @mm, whose mmap_lock is held for writing. @is_snapshot: nobody stores to the
+ * child or looks at its views, and every page may be read. 0; -ENOSPC, -ENOMEM: the child has some of them.
+ */
+int fork_regions(struct hostmm *child, struct hostmm *mm, bool is_snapshot);
 
 /*
  * ksm_exit - the region that begins at @hva goes: a service forgets it. ksm_let_go - the service of @mm, if any, gives up stable frames

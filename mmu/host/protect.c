@@ -14,6 +14,11 @@ static unsigned view_access(unsigned prot)
 	       (prot & HOSTMM_PROT_WRITE ? PROT_WRITE : 0);
 }
 
+unsigned region_access(const struct region *r, uint64_t page)
+{
+	return view_access(region_prot(r, page));
+}
+
 int region_need_prots(struct region *r)
 {
 	if (!r->prots)

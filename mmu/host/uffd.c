@@ -30,8 +30,7 @@ void uffd_act_old(bool old)
 	atomic_store(&is_old, old);
 }
 
-/* @flags: O_NONBLOCK for who polls. */
-static int open_fd(int flags)
+int uffd_new(int flags)
 {
 	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | flags);
 	int dev, err;
@@ -176,7 +175,7 @@ int uffd_open(struct uffd *u, unsigned how)
 			(how & UFFD_AUDIT ? UFFD_FEATURE_EVENT_FORK : 0);
 	int rc;
 
-	*u = (struct uffd){ .fd = open_fd(how & UFFD_AUDIT ? O_NONBLOCK : 0),
+	*u = (struct uffd){ .fd = uffd_new(how & UFFD_AUDIT ? O_NONBLOCK : 0),
 			    .nothing = -1,
 			    .is_sigbus = how & UFFD_SIGBUS,
 			    .has_events = how & UFFD_AUDIT };

@@ -59,6 +59,8 @@ static inline uint64_t uffd_repoints(const struct uffd *u)
 #define UFFD_AUDIT  (1u << 1)
 int uffd_open(struct uffd *u, unsigned how);
 void uffd_close(struct uffd *u);
+/* uffd_new - a descriptor that is not set up yet, with @flags of userfaultfd(2), by either way. It, or -errno. */
+int uffd_new(int flags);
 /*
  * uffd_act_old - descriptors that are opened from now on do without what Linux 6.1 has not: WP_UNPOPULATED, CONTINUE that
  * protects, POISON. For tests.

@@ -83,9 +83,6 @@ bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot);
 void view_discard(struct view *view, uint64_t page, uint64_t n);
 void view_unmap(struct view *view);
 
-/* view_next_own - move *@page to the first page before @end that is not lost, and say how many are not from there. False: none. */
-bool view_next_own(const struct view *view, uint64_t *page, uint64_t end, uint64_t *n);
-
 /* In away: the VMA shows nothing that can be relied on, a repoint has failed half-way. */
 #define AWAY_BROKEN UINT32_MAX
 

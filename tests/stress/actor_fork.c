@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "tests/stress/actors.h"
 
@@ -205,22 +206,30 @@ static int use_child(struct family *f, bool exact, uint64_t *random)
 	return rc;
 }
 
+/* At which pages, and what they hold at least. */
+static void look_where(struct family *f, uint64_t *random)
+{
+	struct world *w = f->w;
+
+	f->pages = w->pages < LOOK_PAGES ? w->pages : LOOK_PAGES;
+	f->first = play_random(random) % 3 ? 0 : play_random(random) % (w->pages - f->pages + 1);
+	if (play_random(random) % 4 == 0)
+		f->first = w->keep - f->pages / 2; /* and twins */
+	for (uint64_t page = 0; page < w->keep; page++)
+		f->floor[page] = __atomic_load_n(&w->floor[page], __ATOMIC_ACQUIRE);
+}
+
 static int fork_once(struct family *f, uint64_t *random)
 {
 	struct world *w = f->w;
 	bool exact = play_random(random) & 1;
 	int rc;
 
-	f->pages = w->pages < LOOK_PAGES ? w->pages : LOOK_PAGES;
-	f->first = play_random(random) % 3 ? 0 : play_random(random) % (w->pages - f->pages + 1);
-	if (play_random(random) % 4 == 0)
-		f->first = w->keep - f->pages / 2; /* and twins */
+	look_where(f, random);
 	if (exact) {
 		pause_begin(w, PAUSE_STOP);
 		take_image(f, (const char *)(uintptr_t)w->hva);
 	}
-	for (uint64_t page = 0; page < w->keep; page++)
-		f->floor[page] = __atomic_load_n(&w->floor[page], __ATOMIC_ACQUIRE);
 	rc = make_child(w, w->mm, &f->mm);
 	if (exact)
 		pause_end(w);
@@ -238,19 +247,52 @@ static int fork_once(struct family *f, uint64_t *random)
 	return rc;
 }
 
-int act_fork(struct world *w, uint64_t *random)
+static void family_free(struct family *f)
+{
+	if (f)
+		free(f->reader.memory);
+	free(f);
+}
+
+static struct family *family_new(struct world *w)
 {
 	struct family *f = calloc(1, sizeof(*f) + w->keep * sizeof(f->floor[0]));
-	int rc = -ENOMEM;
 
 	if (!f)
-		return rc;
+		return NULL;
 	f->w = w;
 	f->reader.w = w;
 	f->reader.memory = calloc(1, play_memory(w->keep, w->twins));
 	if (f->reader.memory)
-		rc = fork_once(f, random);
-	free(f->reader.memory);
-	free(f);
+		return f;
+	family_free(f);
+	return NULL;
+}
+
+int act_fork(struct world *w, uint64_t *random)
+{
+	struct family *f = family_new(w);
+	int rc = f ? fork_once(f, random) : -ENOMEM;
+
+	family_free(f);
 	return rc;
+}
+
+pid_t fork_looking(struct world *w, uint64_t *random, void (*look)(struct world *w))
+{
+	struct family *f = family_new(w);
+	pid_t pid;
+
+	if (!f)
+		return -1;
+	look_where(f, random);
+	pid = fork();
+	if (!pid) {
+		f->reader.view = (char *)(uintptr_t)w->hva;
+		look_at_versions(f);
+		look(w);
+		_exit(0);
+	}
+	family_free(f);
+	return pid;
 }

@@ -3,6 +3,8 @@
  * System calls by code that knows nothing of umbra, on pages of the side region and on a region of the actor's own, and children of
  * fork(2). The side region has an audit then, where the source has one; with mprotect only what needs none is done.
  *
+ * A child has a copy of the host view as it was, and finds in it what was there: no older than what was known, and whole.
+ *
  * A call is followed after it, so a change of side pages lasts until hostmm_audit_wait(): then all must be told.
  */
 #include <errno.h>
@@ -158,13 +160,35 @@ static int raw_remove(struct world *w, uint64_t page, uint64_t end, uint64_t *ra
 	return rc ?: hostmm_unmap(w->mm, hva);
 }
 
-/* The child ends, is something else, or is killed, as soon as it is there. */
+/* In a child: pages of the side region that may be looked at are as they were when it was forked. side_lock was held then. */
+static void look_at_side(struct world *w)
+{
+	for (uint64_t page = 0; page < SIDE_PAGES; page++) {
+		uint64_t want = atomic_load(&w->side_page[page].value), got = 0;
+
+		if (want == SIDE_NONE || want == SIDE_BAD)
+			continue;
+		if (!access_load(at(side_hva(w, page)), &got) || got != want)
+			fail(ORACLE_FORK, w->pages + page,
+			     "a child of fork(2): side page %lu holds %#lx, must be %#lx", page,
+			     got, want);
+	}
+}
+
+/* The child looks, ends, is something else, or is killed, as soon as it is there. */
 int act_child(struct world *w, uint64_t *random)
 {
-	unsigned how = play_random(random) % 3;
-	pid_t pid = fork();
+	unsigned how = play_random(random) % 4;
+	int status = 0;
+	pid_t pid;
 
-	(void)w;
+	if (how == 3) {
+		pthread_mutex_lock(&w->side_lock);
+		pid = fork_looking(w, random, look_at_side);
+		pthread_mutex_unlock(&w->side_lock);
+	} else {
+		pid = fork();
+	}
 	if (!pid) {
 		if (how == 1)
 			execl("/bin/true", "true", (char *)NULL);
@@ -177,7 +201,11 @@ int act_child(struct world *w, uint64_t *random)
 		return errno == EAGAIN || errno == ENOMEM ? 0 : -errno;
 	if (how == 2)
 		kill(pid, SIGKILL);
-	return errno_of(waitpid(pid, NULL, 0) != pid);
+	if (waitpid(pid, &status, 0) != pid)
+		return -errno;
+	if (how != 2 && status)
+		fail(ORACLE_FORK, 0, "a child of fork(2) has ended with status %#x", status);
+	return 0;
 }
 
 int act_raw(struct world *w, uint64_t *random)

@@ -6,6 +6,8 @@
 #ifndef UMBRA_TESTS_STRESS_ACTORS_H
 #define UMBRA_TESTS_STRESS_ACTORS_H
 
+#include <sys/types.h>
+
 #include "tests/stress/stress.h"
 
 /* Up to @most of the players' pages, anywhere. */
@@ -33,8 +35,9 @@ int act_service(struct world *w, uint64_t *random);
 /* actor_poison.c: of the side region */
 int act_poison(struct world *w, uint64_t *random);
 
-/* actor_fork.c */
+/* actor_fork.c. fork_looking - a process that looks at its copy of the players' pages, and by @look. Its pid, or -1. */
 int act_fork(struct world *w, uint64_t *random);
+pid_t fork_looking(struct world *w, uint64_t *random, void (*look)(struct world *w));
 
 /* actor_side.c: of the side region, but for _quiet */
 int act_discard(struct world *w, uint64_t *random);

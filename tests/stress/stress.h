@@ -151,8 +151,9 @@ struct world {
 	struct side_page side_page[SIDE_PAGES];
 	pthread_rwlock_t
 		changing; /* for reading by each act; who compares everything has it for writing */
-	pthread_mutex_t side_lock; /* one change of side pages at a time */
-	uint64_t side_stamp;	   /* [side_lock] */
+	pthread_mutex_t side_lock;	  /* one change of side pages at a time */
+	struct hostmm_children *children; /* where system calls are made on views; or NULL */
+	uint64_t side_stamp;		  /* [side_lock] */
 
 	/* pause.c */
 	pthread_mutex_t pause_lock, pauser;

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "mmu/base/trace.h"
+#include "mmu/host/child.h"
 #include "mmu/host/hostmm_device.h"
 #include "mmu/host/hostmm_reclaim.h"
 #include "tests/stress/stress.h"
@@ -252,12 +253,23 @@ static int build(struct world *w)
 		rc = side_create(w);
 	if (!rc && w->scenario->service)
 		rc = service_create(w);
+	if (!rc && w->scenario->audit)
+		rc = hostmm_children_create(&w->children, w->mm);
 	return rc ?: players_create(w);
 }
 
 static void take_down(struct world *w)
 {
 	players_destroy(w);
+	if (w->children) {
+		struct hostmm_children_stats stats;
+
+		hostmm_children_get_stats(w->children, &stats);
+		if (stats.failed)
+			fail(ORACLE_ERROR, 0, "%lu children of fork(2) have had nothing: %s",
+			     stats.failed, strerror(-stats.error));
+		hostmm_children_destroy(w->children);
+	}
 	if (w->ksm)
 		service_destroy(w);
 	if (w->side)

@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -37,6 +38,11 @@ enum call {
 	OPEN,
 	USERFAULTFD,
 	THREAD, /* pthread_create() */
+	SOCKETPAIR,
+	PIPE,
+	FCNTL, /* code: the command */
+	SENDMSG,
+	RECVMSG,
 	CALLS
 };
 
@@ -45,7 +51,8 @@ static inline const char *call_name(enum call call)
 	static const char *const name[CALLS] = {
 		"ioctl",     "read",	 "poll",	"fallocate",	  "mmap",
 		"munmap",    "mprotect", "madvise",	"eventfd",	  "memfd_create",
-		"ftruncate", "open",	 "userfaultfd", "pthread_create",
+		"ftruncate", "open",	 "userfaultfd", "pthread_create", "socketpair",
+		"pipe2",     "fcntl",	 "sendmsg",	"recvmsg",
 	};
 
 	return name[call];
@@ -188,6 +195,37 @@ int pthread_create(pthread_t *newthread, const pthread_attr_t *attr, void *(*sta
 {
 	return rule_fails(THREAD, 0) ? rule_error()
 				     : NEXT(pthread_create)(newthread, attr, start_routine, arg);
+}
+
+int socketpair(int domain, int type, int protocol, int fds[2])
+{
+	return rule_fails(SOCKETPAIR, 0) ? -1 : NEXT(socketpair)(domain, type, protocol, fds);
+}
+
+int pipe2(int pipedes[2], int flags)
+{
+	return rule_fails(PIPE, 0) ? -1 : NEXT(pipe2)(pipedes, flags);
+}
+
+int fcntl(int fd, int cmd, ...)
+{
+	va_list ap;
+	void *arg;
+
+	va_start(ap, cmd);
+	arg = va_arg(ap, void *);
+	va_end(ap);
+	return rule_fails(FCNTL, (unsigned long)cmd) ? -1 : NEXT(fcntl)(fd, cmd, arg);
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *message, int flags)
+{
+	return rule_fails(SENDMSG, 0) ? -1 : NEXT(sendmsg)(fd, message, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *message, int flags)
+{
+	return rule_fails(RECVMSG, 0) ? -1 : NEXT(recvmsg)(fd, message, flags);
 }
 
 #endif

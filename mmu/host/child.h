@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Children of fork(3), each with a copy of the host views of one mm as they were at that moment.
+ * Owns, per child, a forked host mm and the thread that serves it. The embedder creates one for an mm whose process forks. Knows no
+ * shadow.
+ *
+ * A child has no thread of the library, and its locks are as they were: it may use its copy, but calls nothing in here. Where
+ * the parent has a view it has memory of its own, and each page comes from the parent when it is first touched:
+ *
+ *	parent					child
+ *	fork(3): mmap_lock, hostmm_fork()
+ *	.					anonymous memory over each view, a userfaultfd on it
+ *	mmap_lock is dropped			hands that over, and returns from fork(3)
+ *	.					touches a page, and waits
+ *	UFFDIO_COPY, and the fork has it no more	goes on
+ *
+ * So a copy costs what is touched, and the parent copies a page before it stores to it only until the child has its own. Rights are as
+ * at the fork. A child of the child has nothing there. clone(2) and vfork(2) run no handlers: docs/notifier-sources.md.
+ */
+#ifndef UMBRA_MMU_HOST_CHILD_H
+#define UMBRA_MMU_HOST_CHILD_H
+
+#include "mmu/host/hostmm.h"
+
+struct hostmm_children;
+
+/*
+ * hostmm_children_create - each fork(3) of this process takes mmap_lock of @mm for writing from now on, so none is called with a lock
+ * that comes after it, nor from a notifier callback; the pool has room for as many home frames again, per child. What cannot be had then is
+ * counted (struct hostmm_children_stats), and the child's accesses are SIGSEGV. 0, -ENOMEM, the errno of pthread_atfork() or eventfd(2).
+ *
+ * hostmm_children_destroy - before hostmm_destroy(). Children that still have a copy get the rest of it first. Not while this thread forks.
+ *
+ * A child whose parent is killed is killed (SIGKILL), too, if it may still touch what it has not got: zeros are no answer. One that
+ * has called execve(2), or whose parent has called hostmm_children_destroy(), lives on. A page that cannot be had (-EIO of a pager) is
+ * SIGBUS, before Linux 6.6 the child's end. mremap(2) leaves behind what was not touched.
+ */
+int hostmm_children_create(struct hostmm_children **out, struct hostmm *mm);
+void hostmm_children_destroy(struct hostmm_children *children);
+
+struct hostmm_children_stats {
+	uint64_t forks;	 /* children that have had a copy */
+	uint64_t failed; /* that have not */
+	int error;	 /* of the last of those */
+	unsigned alive;	 /* that are served now */
+	uint64_t pages;	 /* that children have got */
+};
+void hostmm_children_get_stats(struct hostmm_children *children,
+			       struct hostmm_children_stats *stats);
+
+#endif

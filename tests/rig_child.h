@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * A rig whose process forks, and how its children say what they found. In a child there is one thread of many, and locks of others are
+ * held for ever: it allocates nothing, and looks at memory by instructions and system calls.
+ * Owns: the rig, and what it has of hostmm_children. Who may call: tests of mmu/.
+ * May not know: KVM, hv/.
+ */
+#ifndef UMBRA_TESTS_RIG_CHILD_H
+#define UMBRA_TESTS_RIG_CHILD_H
+
+#include <sys/types.h>
+
+#include "mmu/host/child.h"
+#include "tests/rig.h"
+
+extern struct rig forking;
+extern struct hostmm_children *children;
+
+/* 64 pages, of which [0, 32) hold 100 + page in their first and last words; the others were never touched. */
+#define CHILD_PAGES   64u
+#define CHILD_STAMPED 32u
+
+void forking_up(enum hostmm_source source, bool audit);
+void forking_down(void);
+/* The same of a rig that is up already. */
+void forking_begin(void);
+
+/* A test under each source, and with an audit where there is one. */
+#define CTEST(suite, name)                                      \
+	static void name(void);                                 \
+	UTEST(suite, name##_uffd, .fini = forking_down)         \
+	{                                                       \
+		forking_up(HOSTMM_SOURCE_UFFD, false);          \
+		name();                                         \
+	}                                                       \
+	UTEST(suite, name##_sigbus, .fini = forking_down)       \
+	{                                                       \
+		forking_up(HOSTMM_SOURCE_SIGBUS, false);        \
+		name();                                         \
+	}                                                       \
+	UTEST(suite, name##_mprotect, .fini = forking_down)     \
+	{                                                       \
+		forking_up(HOSTMM_SOURCE_MPROTECT, false);      \
+		name();                                         \
+	}                                                       \
+	UTEST(suite, name##_audit, .fini = forking_down)        \
+	{                                                       \
+		forking_up(HOSTMM_SOURCE_UFFD, true);           \
+		name();                                         \
+	}                                                       \
+	UTEST(suite, name##_audit_sigbus, .fini = forking_down) \
+	{                                                       \
+		forking_up(HOSTMM_SOURCE_SIGBUS, true);         \
+		name();                                         \
+	}                                                       \
+	static void name(void)
+
+/*
+ * child_fork - run @fn in a child, which ends with 0 when that returns. Signals there have their defaults, and SIGALRM after a minute.
+ * child_passes - it has ended so. child_dies_by - by that signal. childs(cond) - in the child: else it ends with an error and says where.
+ */
+pid_t child_fork(void (*fn)(void));
+void child_passes(pid_t pid);
+void child_dies_by(pid_t pid, int sig);
+void child_failed(const char *file, int line, const char *what) __attribute__((noreturn));
+#define childs(cond)                                             \
+	do {                                                     \
+		if (!(cond))                                     \
+			child_failed(__FILE__, __LINE__, #cond); \
+	} while (0)
+
+/* One lets the other go on: bytes in a pipe, in the order of step numbers. Both ends may be in any process. */
+void step_done(unsigned step);
+void step_wait(unsigned step);
+void close_all_but_steps(void);
+
+/* Called in fork(3), between the library's own steps: after what it does before, and before what it does in the child. */
+extern void (*between_prepare)(void), (*before_own)(void);
+
+/* Of a page of the view: may a system call load from it, or store to it? Only of a page that is there already, or never will be. */
+bool call_loads(uint64_t page);
+bool call_stores(uint64_t page);
+
+uint64_t child_load(uint64_t page);
+void child_store(uint64_t page, uint64_t value);
+
+/* As the child has them: what forking_up() has made. */
+void child_finds_stamps(uint64_t page, uint64_t end);
+/* ... of the parent's, by its guest. */
+void guest_stamps(uint64_t page, uint64_t end, uint64_t base);
+
+/* Until no child is served. */
+void wait_unserved(void);
+
+#endif
