@@ -2,6 +2,7 @@
 #include "tests/rig_child.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -150,6 +151,13 @@ void step_wait(unsigned step)
 		n = read(step_fds[step][0], &byte, 1);
 	while (n < 0 && errno == EINTR);
 	childs(n == 1);
+}
+
+bool step_is_done(unsigned step)
+{
+	struct pollfd pfd = { .fd = step_fds[step][0], .events = POLLIN };
+
+	return poll(&pfd, 1, 0) > 0;
 }
 
 void close_all_but_steps(void)

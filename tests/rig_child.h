@@ -72,6 +72,7 @@ void child_failed(const char *file, int line, const char *what) __attribute__((n
 /* One lets the other go on: bytes in a pipe, in the order of step numbers. Both ends may be in any process. */
 void step_done(unsigned step);
 void step_wait(unsigned step);
+bool step_is_done(unsigned step);
 void close_all_but_steps(void);
 
 /* Called in fork(3), between the library's own steps: after what it does before, and before what it does in the child. */

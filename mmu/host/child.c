@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -14,9 +15,11 @@
 #include "mmu/host/hostmm_actors.h"
 
 struct lock children_lock = LOCK_INITIALIZER;
-static struct hostmm_children *all; /* [c] */
-static bool is_forking;		    /* [c] ... with the lock held */
-static _Atomic pid_t owner;	    /* [a] whose handlers these are; 0: nobody's yet */
+static struct hostmm_children *all;	  /* [c] */
+static struct hostmm_children *inherited; /* [c] all of the parent's, in a child */
+static bool is_forking;			  /* [c] ... with the lock held */
+static sigset_t mask;			  /* [c] while it forks: of the thread that does */
+static _Atomic pid_t owner;		  /* [a] whose handlers these are; 0: nobody's yet */
 
 void child_close(struct child *c)
 {
@@ -109,6 +112,8 @@ static void prepare_one(struct hostmm_children *children)
 	reap(children);
 	rc = child_create(&c, children);
 	rwlock_write_acquire(&mm->mmap_lock);
+	for (struct region *r = mm->regions; r; r = r->next)
+		view_heed(r->view);
 	if (!rc)
 		rc = fork_regions(c->snapshot, mm, true);
 	if (!rc)
@@ -119,14 +124,27 @@ static void prepare_one(struct hostmm_children *children)
 		rwlock_write_release(&mm->mmap_lock);
 }
 
+static struct hostmm_children *next_of(struct hostmm_children *children)
+{
+	while (children && children->is_ending)
+		children = children->next;
+	return children;
+}
+
+/* From here to the end no handler of a signal runs on this thread: it might touch a view, and wait for itself. */
 static void prepare(void)
 {
+	sigset_t every, old;
+
 	if (getpid() != owner)
 		return;
+	sigfillset(&every);
+	pthread_sigmask(SIG_SETMASK, &every, &old);
 	lock_acquire(&children_lock);
+	mask = old;
 	is_forking = true;
-	for (struct hostmm_children *children = all; children; children = children->next)
-		prepare_one(children);
+	for (struct hostmm_children *c = next_of(all); c; c = next_of(c->next))
+		prepare_one(c);
 }
 
 /* ---- After ---- */
@@ -152,14 +170,22 @@ static void parent_one(struct hostmm_children *children)
 	children->list = c;
 }
 
+static void end_of_fork(void)
+{
+	sigset_t old = mask;
+
+	is_forking = false;
+	lock_release(&children_lock);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
 static void parent(void)
 {
 	if (!is_forking)
 		return;
-	for (struct hostmm_children *children = all; children; children = children->next)
-		parent_one(children);
-	is_forking = false;
-	lock_release(&children_lock);
+	for (struct hostmm_children *c = next_of(all); c; c = next_of(c->next))
+		parent_one(c);
+	end_of_fork();
 }
 
 /* What brothers have is the parent's to close: as long as another has it open, too, they do not see their parent end. */
@@ -169,27 +195,35 @@ static void close_brothers(struct hostmm_children *children)
 		child_close(c);
 }
 
-/* The lock stays as it is. */
+/* This process is nobody's: what it may own from now on is its own. A child of a child has nothing, and must not seem to be what had. */
 static void child(void)
 {
+	for (struct hostmm_children *c = inherited; c; c = c->next)
+		if (c->new)
+			child_close(c->new);
+	inherited = NULL;
 	if (!is_forking)
 		return;
-	is_forking = false; /* its own children have nothing */
-	for (struct hostmm_children *children = all; children; children = children->next) {
-		if (!mutant(495))
-			close_brothers(children);
-		child_own_take(children->error ? NULL : children->new, children->mm);
-	}
+	for (struct hostmm_children *c = all; c && !mutant(495); c = c->next)
+		close_brothers(c);
+	for (struct hostmm_children *c = next_of(all); c; c = next_of(c->next))
+		child_own_take(c->new, c->mm, c->error);
+	inherited = all;
+	all = NULL;
+	owner = 0;
+	end_of_fork();
 }
 
 /* ---- The embedder's side ---- */
 
 static int install(void)
 {
-	int rc = owner ? 0 : -pthread_atfork(prepare, parent, child);
+	static bool is_installed;
+	int rc = is_installed ? 0 : -pthread_atfork(prepare, parent, child);
 
 	if (!rc)
 		owner = getpid();
+	is_installed |= !rc;
 	return rc;
 }
 
@@ -233,14 +267,18 @@ void hostmm_children_destroy(struct hostmm_children *children)
 	struct child *c;
 
 	lock_acquire(&children_lock);
+	children->is_ending = true;
+	lock_release(&children_lock);
+	bug_on(write(children->stop_fd, &one, sizeof(one)) != sizeof(one));
+	/* Nobody adds to it any more, but who forks closes what is in it. */
+	for (c = children->list; c; c = c->next)
+		bug_on(pthread_join(c->thread, NULL));
+	lock_acquire(&children_lock);
 	for (link = &all; *link != children; link = &(*link)->next)
 		;
 	*link = children->next;
 	lock_release(&children_lock);
-	bug_on(write(children->stop_fd, &one, sizeof(one)) != sizeof(one));
-	/* Nobody adds to it any more. */
 	while ((c = children->list)) {
-		bug_on(pthread_join(c->thread, NULL));
 		children->list = c->next;
 		free(c);
 	}

@@ -25,22 +25,27 @@
 struct hostmm_children;
 
 /*
- * hostmm_children_create - each fork(3) of this process takes mmap_lock of @mm for writing from now on, so none is called with a lock
- * that comes after it, nor from a notifier callback; the pool has room for as many home frames again, per child. What cannot be had then is
- * counted (struct hostmm_children_stats), and the child's accesses are SIGSEGV. 0, -ENOMEM, the errno of pthread_atfork() or eventfd(2).
+ * hostmm_children_create - each fork(3) of this process is one of @mm, too, from now on. It takes the mmap_lock for writing, until the
+ *	process has forked, with all signals blocked: not with a lock held that comes after it, nor from a notifier callback. It needs what
+ *	hostmm_fork() does: room in the pool for as many home frames again, and pages go to no store of a pager's any more.
+ *	If something is missing the process forks all the same: the child's accesses are SIGSEGV, and it is counted as failed, unless it could
+ *	not even say so. 0, -ENOMEM, the errno of pthread_atfork() or eventfd(2).
+ * hostmm_children_destroy - before hostmm_destroy(). Children that still have a copy get the rest of it first; waits for one that is about
+ *	to return from fork(3). Not from a handler of pthread_atfork().
  *
- * hostmm_children_destroy - before hostmm_destroy(). Children that still have a copy get the rest of it first. Not while this thread forks.
+ * A child may load, store, discard, unmap and move its copy. A page that cannot be had (-EIO of a pager) is SIGBUS, before Linux 6.6 the
+ * child's end.
  *
- * A child whose parent is killed is killed (SIGKILL), too, if it may still touch what it has not got: zeros are no answer. One that
- * has called execve(2), or whose parent has called hostmm_children_destroy(), lives on. A page that cannot be had (-EIO of a pager) is
- * SIGBUS, before Linux 6.6 the child's end. mremap(2) leaves behind what was not touched.
+ * When the parent is killed, exits, or calls execve(2), without hostmm_children_destroy() before, its children are killed (SIGKILL): what they
+ * have not got would be zeros. Not those that have called execve(2); and not while somebody who was made by clone(2) has the parent's
+ * descriptors open: they wait then.
  */
 int hostmm_children_create(struct hostmm_children **out, struct hostmm *mm);
 void hostmm_children_destroy(struct hostmm_children *children);
 
 struct hostmm_children_stats {
 	uint64_t forks;	 /* children that have had a copy */
-	uint64_t failed; /* that have not */
+	uint64_t failed; /* that have had nothing */
 	int error;	 /* of the last of those */
 	unsigned alive;	 /* that are served now */
 	uint64_t pages;	 /* that children have got */

@@ -72,12 +72,15 @@ static int take_regions(struct hostmm *mm, int fd)
 /* The end of the parent is this process's, too, from now on. */
 static int follow_parent(struct child *c)
 {
+	char byte;
+
 	if (mutant(496))
 		return 0;
 	if (fcntl(c->pipe[0], F_SETOWN, getpid()) || fcntl(c->pipe[0], F_SETSIG, SIGKILL) ||
 	    fcntl(c->pipe[0], F_SETFL, O_ASYNC | O_NONBLOCK))
 		return -errno;
-	return 0;
+	/* Who had ended by then has sent no signal. */
+	return !read(c->pipe[0], &byte, 1) ? -ESRCH : 0;
 }
 
 /* @fd: of the child's, or -errno. 0 or -errno: there is no parent. */
@@ -112,28 +115,29 @@ static void close_fd(int *fd)
 	*fd = -1;
 }
 
-void child_own_take(struct child *c, struct hostmm *mm)
+void child_own_take(struct child *c, struct hostmm *mm, int error)
 {
-	int fd = -ENODEV, rc;
+	int rc;
 
-	if (!c) {
-		(void)take_regions(mm, fd);
+	if (error) {
+		(void)take_regions(mm, error);
+		if (c)
+			child_close(c);
 		return;
 	}
 	close_fd(&c->socket);
 	close_fd(&c->pipe[1]);
-	fd = uffd_child_open();
+	c->uffd = uffd_child_open();
 	/* It keeps that: whoever waits in it does so until he is told, or killed, and not until his parent's is closed. */
-	rc = take_regions(mm, fd);
+	rc = take_regions(mm, c->uffd);
 	if (!rc)
 		rc = follow_parent(c);
 	if (!rc)
-		rc = say_hello(c, fd);
-	/* What has been opened by then must not stay so. Nobody waits for a hello that cannot be said. */
-	if (rc) {
-		(void)take_regions(mm, rc);
-		(void)say_hello(c, rc);
-		if (fd >= 0)
-			close(fd);
-	}
+		rc = say_hello(c, c->uffd);
+	if (!rc)
+		return;
+	/* What has been opened by then must not stay so. */
+	(void)take_regions(mm, rc);
+	(void)say_hello(c, rc);
+	child_close(c);
 }

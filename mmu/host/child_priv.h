@@ -14,7 +14,6 @@
  * Locks used to protect members:
  *	I	immutable once its thread runs
  *	c	children_lock
- *	t	its thread's
  *
  * The parent keeps both ends of the pipe. When it is killed, its write end goes, and who has the read end open still, the child, gets
  * the signal that he has asked for; not one that has closed it by execve(2), since files of a process that ends are let go in falling
@@ -28,16 +27,17 @@ struct child {
 	int pipe[2];			  /* [I] */
 	int uffd;			  /* [c] of the child's memory; -1 */
 	bool is_done;			  /* [c] its thread ends */
-	pthread_t thread;		  /* [I] */
+	pthread_t thread;		  /* [I] known to the others once it is in the list */
 };
 
 struct hostmm_children {
-	struct hostmm_children *next;	    /* [c] by the address of mm */
-	struct hostmm *mm;		    /* [I] */
-	int stop_fd;			    /* [I] readable: give all the rest */
-	struct child *list;		    /* [c] */
-	struct child *new;		    /* [c] while the process forks */
-	int error;			    /* [c] ... why it gets nothing */
+	struct hostmm_children *next; /* [c] by the address of mm */
+	struct hostmm *mm;	      /* [I] */
+	int stop_fd;		      /* [I] readable: give all the rest */
+	struct child *list;	      /* [c] */
+	bool is_ending;		      /* [c] no more children */
+	struct child *new; /* [c] while the process forks; in a child: what it is itself */
+	int error;	   /* [c] ... why it gets nothing */
 	struct hostmm_children_stats stats; /* [c] */
 	_Atomic uint64_t pages;		    /* [a] of stats */
 };
@@ -54,10 +54,10 @@ struct child_hello {
 void child_close(struct child *c);
 
 /*
- * child_own_take - in the child: let what the views of @mm are be copies of its own, served by who has the other ends of @c; NULL: nothing.
- * Makes system calls only. mmap_lock of @mm was taken by this thread when it was the parent's.
+ * child_own_take - in the child: let what the views of @mm are be copies of its own, served by who has the other ends of @c; nothing with an
+ * @error, which the parent knows; then @c may be NULL. Makes system calls only. mmap_lock of @mm was taken by this thread when it was the parent's.
  */
-void child_own_take(struct child *c, struct hostmm *mm);
+void child_own_take(struct child *c, struct hostmm *mm, int error);
 
 /* child_serve - the thread's main, of struct child *. Returns when the child is gone, or has all that there is. */
 void *child_serve(void *arg);

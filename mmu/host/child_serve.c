@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,12 +13,17 @@
 #include "mmu/host/uffd_child.h"
 
 /* Pages that are given at a time, if they have contents. */
-#define AHEAD 16u
+#define AHEAD	16u
+/* Messages that are answered before anything else is looked at. */
+#define AT_ONCE 64u
+/* Where no process has memory that is watched. Kernel: mmap_min_addr. */
+#define NOBODYS 0x10000UL
 
 struct server {
 	struct child *c;
 	struct uffd uffd;
 	bool is_gone; /* the child, or what it had of us */
+	bool is_late; /* somebody waits who could not be answered while the child was changing what is where */
 	char buf[AHEAD * PAGE_SIZE];
 };
 
@@ -88,28 +94,31 @@ static void refuse(struct server *s, hva_t addr)
 	lock_release(&children_lock);
 }
 
-/* Pages from @addr on, at most @most. How many bytes the child has now, at least of the first; or -EAGAIN, -ESRCH. */
-static int64_t give(struct server *s, hva_t addr, unsigned most)
+/* Pages from @addr on, at most @most, at @to. How many bytes the child has now, at least of the first; or -EAGAIN, -ESRCH. */
+static int64_t give(struct server *s, hva_t addr, hva_t to, unsigned most)
 {
 	hva_t hva;
 	int64_t len, done;
+
+	if (uffd_is_changing(&s->uffd))
+		return -EAGAIN;
 
 	switch (look(s, addr, &hva)) {
 	case NOWHERE:
 		return PAGE_SIZE;
 	case ZEROS:
-		done = uffd_child_zero(&s->uffd, addr);
+		done = uffd_child_zero(&s->uffd, to);
 		break;
 	default:
 		len = collect(s, addr, &hva, most);
 		if (len < 0) {
-			refuse(s, addr);
+			refuse(s, to);
 			return PAGE_SIZE;
 		}
-		done = uffd_child_copy(&s->uffd, addr, s->buf, (size_t)len);
+		done = uffd_child_copy(&s->uffd, to, s->buf, (size_t)len);
 		/* What follows may be another VMA's. */
 		if (done == -ENOENT && len > (int64_t)PAGE_SIZE)
-			done = uffd_child_copy(&s->uffd, addr, s->buf, PAGE_SIZE);
+			done = uffd_child_copy(&s->uffd, to, s->buf, PAGE_SIZE);
 	}
 	if (done > 0) {
 		atomic_fetch_add_explicit(&s->c->children->pages, (uint64_t)done >> PAGE_SHIFT,
@@ -123,18 +132,71 @@ static int64_t give(struct server *s, hva_t addr, unsigned most)
 	if (done == -EEXIST || done == -ENOENT)
 		drop(s, hva, PAGE_SIZE);
 	else
-		refuse(s, addr);
+		refuse(s, to);
 	return PAGE_SIZE;
 }
 
-/* The child is about to throw [start, end) away. */
+/* The child throws [start, end) away, or has put something else there. */
 static void forget(struct server *s, hva_t start, hva_t end)
 {
+	for (struct region *r = s->c->snapshot->regions; r; r = r->next) {
+		hva_t first = max_u64(start, r->forked_from);
+		hva_t last = min_u64(end, r->forked_from + (r->end - r->start));
+
+		if (first < last)
+			drop(s, r->start + (first - r->forked_from), last - first);
+	}
+}
+
+static void wake(struct server *s, hva_t addr, size_t len)
+{
+	/* An address of the child's: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	uffd_wake(&s->uffd, (void *)(uintptr_t)addr, len);
+}
+
+static int answer(struct server *s);
+
+/*
+ * Read what is being changed, until nothing is. Faults come before events, and nobody who is late is woken before the end, so there are as
+ * many at most as the child has threads. Who changes goes on when that is read, and then it is over soon.
+ */
+static void let_change(struct server *s)
+{
+	while (uffd_is_changing(&s->uffd))
+		if (answer(s) <= 0)
+			sched_yield();
+}
+
+/* Give [addr, addr + len) at @to, where the child has it now. False: it is gone. */
+static bool give_range(struct server *s, hva_t addr, hva_t to, size_t len)
+{
+	int64_t done;
 	hva_t hva;
 
-	for (; start < end; start += PAGE_SIZE)
-		if (look(s, start, &hva) == SOMETHING)
-			drop(s, hva, PAGE_SIZE);
+	for (size_t at = 0; at < len; at += (size_t)done) {
+		done = PAGE_SIZE;
+		if (look(s, addr + at, &hva) == SOMETHING)
+			done = give(s, addr + at, to + at,
+				    (unsigned)min_u64(AHEAD, (len - at) >> PAGE_SHIFT));
+		if (done == -ESRCH) {
+			s->is_gone = true;
+			return false;
+		}
+		if (done == -EAGAIN) {
+			done = 0;
+			let_change(s);
+		}
+	}
+	return true;
+}
+
+/* mremap(2): what has not been touched goes along, and is nobody's any more. */
+static void follow_move(struct server *s, hva_t from, hva_t to, size_t len)
+{
+	forget(s, to, to + len);
+	if (give_range(s, from, to, len))
+		(void)uffd_child_unregister(&s->uffd, to, len);
+	forget(s, from, from + len);
 }
 
 /* Read and answer one message. 1, 0: there is none now, or -errno. */
@@ -149,15 +211,26 @@ static int answer(struct server *s)
 		return rc;
 	if (msg.event == UFFD_EVENT_REMOVE)
 		forget(s, msg.arg.remove.start, msg.arg.remove.end);
+	if (msg.event == UFFD_EVENT_REMAP)
+		follow_move(s, msg.arg.remap.from, msg.arg.remap.to, msg.arg.remap.len);
 	if (!uffd_is_fault(&msg, &fault))
 		return 1;
-	done = give(s, fault.addr, AHEAD);
-	if (done == -ESRCH)
-		s->is_gone = true;
-	/* Also who was late, or has been refused; after EAGAIN he asks again. */
-	/* An address of the child's: NOLINTNEXTLINE(performance-no-int-to-ptr) */
-	uffd_wake(&s->uffd, (void *)(uintptr_t)fault.addr, PAGE_SIZE);
+	done = give(s, fault.addr, fault.addr, AHEAD);
+	s->is_gone |= done == -ESRCH;
+	s->is_late |= done == -EAGAIN;
+	/* Also who was too late, or has been refused. */
+	if (done != -EAGAIN)
+		wake(s, fault.addr, PAGE_SIZE);
 	return 1;
+}
+
+/* Who was late asks again: no change is under way any more. */
+static void wake_late(struct server *s)
+{
+	let_change(s);
+	s->is_late = false;
+	for (struct region *r = s->c->snapshot->regions; r; r = r->next)
+		wake(s, r->forked_from, r->end - r->start);
 }
 
 /* Is there anything in the chunk of @page? Of what nobody has touched there is nothing to look at. */
@@ -175,33 +248,19 @@ static bool chunk_has_some(struct region *r, uint64_t page)
 	return some;
 }
 
-static void give_chunk(struct server *s, struct region *r, uint64_t page, uint64_t end)
-{
-	while (page < end && !s->is_gone) {
-		hva_t addr = r->forked_from + (page << PAGE_SHIFT), hva;
-		int64_t done = PAGE_SIZE;
-
-		if (look(s, addr, &hva) == SOMETHING)
-			done = give(s, addr, (unsigned)min_u64(AHEAD, end - page));
-		if (done == -EAGAIN)
-			(void)answer(s);
-		else if (done == -ESRCH)
-			s->is_gone = true;
-		else
-			page += (uint64_t)done >> PAGE_SHIFT;
-	}
-}
-
 /* All that it has not got: then its memory is as good as any. Regions of the fork stay what they are. */
 static void give_rest(struct server *s)
 {
 	if (mutant(497))
 		return;
+	s->is_gone |= uffd_child_copy(&s->uffd, NOBODYS, s->buf, PAGE_SIZE) == -ESRCH;
 	for (struct region *r = s->c->snapshot->regions; r; r = r->next)
 		for (uint64_t page = 0, end; page < region_pages(r) && !s->is_gone; page = end) {
+			hva_t addr = r->forked_from + (page << PAGE_SHIFT);
+
 			end = chunk_end(page, region_pages(r));
 			if (chunk_has_some(r, page))
-				give_chunk(s, r, page, end);
+				give_range(s, addr, addr, (end - page) << PAGE_SHIFT);
 		}
 }
 
@@ -275,11 +334,15 @@ static void let_go_of(struct server *s, hva_t addr, uint64_t npages)
 	}
 }
 
-/* Who waits goes on, with what he has been given or zeros, which are his then. */
+/*
+ * Who waits goes on, with what he has been given or zeros, which are his then. And who waits to have a change read: nothing is watched
+ * any more, so these are the last.
+ */
 static void let_go(struct server *s)
 {
 	for (struct region *r = s->c->snapshot->regions; r; r = r->next)
 		let_go_of(s, r->forked_from, region_pages(r));
+	let_change(s);
 }
 
 /* Until it is gone, or all is to be given. */
@@ -302,8 +365,10 @@ static void serve(struct server *s)
 			let_go(s);
 			return;
 		}
-		while (answer(s) > 0)
+		for (unsigned n = 0; n < AT_ONCE && answer(s) > 0; n++)
 			;
+		if (s->is_late)
+			wake_late(s);
 	}
 }
 

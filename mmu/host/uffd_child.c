@@ -9,7 +9,9 @@
 
 int uffd_child_open(void)
 {
-	struct uffdio_api api = { .api = UFFD_API, .features = UFFD_FEATURE_EVENT_REMOVE };
+	struct uffdio_api api = { .api = UFFD_API,
+				  .features = UFFD_FEATURE_EVENT_REMOVE |
+					      UFFD_FEATURE_EVENT_REMAP };
 	int fd = uffd_new(O_NONBLOCK), rc;
 
 	if (fd == -EPERM) {

@@ -11,7 +11,7 @@
 #include "mmu/host/uffd.h"
 
 /*
- * uffd_child_open - a descriptor that says what is missing, and what is discarded; who reads it does not block. Makes system calls
+ * uffd_child_open - a descriptor that says what is missing, discarded and moved; who reads it does not block. Makes system calls
  * only. Without the privilege one that stops the child's loads and stores alone: its system calls get EFAULT. It, or -errno.
  * uffd_child_register - [addr, addr + len), anonymous, has nothing yet. 0 or -errno.
  */
@@ -20,7 +20,7 @@ int uffd_child_register(int fd, void *addr, size_t len);
 
 /*
  * uffd_child_copy - give the child pages from @addr on what is at @src, and wake who waits. Bytes given, short when it met a page that is
- * there; or -errno: -EEXIST the first is; -EAGAIN it is discarding, which is to be read first; -ENOENT nothing is registered there, or not
+ * there; or -errno: -EEXIST the first is; -EAGAIN it is changing what is where, which is to be read first; -ENOENT nothing is registered there, or not
  * as one VMA; -ESRCH it is gone.
  * uffd_child_zero - the same of one page of zeros.
  */

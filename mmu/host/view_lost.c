@@ -92,7 +92,7 @@ bool view_recheck(struct view *view, uint64_t page)
  * A call of others returns when its event has been read, and whoever has read holds the lock until pages are marked. So with the
  * lock taken once, marks tell of all calls that have returned.
  */
-static void heed_what_was_read(struct view *view)
+void view_heed(struct view *view)
 {
 	if (!view->lost || mutant(435))
 		return;
@@ -107,7 +107,7 @@ bool view_mmap(struct view *view, uint64_t page, uint64_t n, fn_t fn, int prot)
 	struct audit_own call;
 	bool failed;
 
-	heed_what_was_read(view);
+	view_heed(view);
 	if (view->lost && (!view_next_own(view, &first, page + n, &own) || own != n)) {
 		errno = EFAULT;
 		return true;
@@ -132,7 +132,7 @@ int view_watch(struct view *view, uint64_t page, uint64_t n)
 
 bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot)
 {
-	heed_what_was_read(view);
+	view_heed(view);
 	for (uint64_t end = page + n; view_next_own(view, &page, end, &n); page += n)
 		if (mprotect(view_addr(view, page), n << PAGE_SHIFT, prot))
 			return true;
@@ -141,7 +141,7 @@ bool view_mprotect(struct view *view, uint64_t page, uint64_t n, int prot)
 
 void view_discard(struct view *view, uint64_t page, uint64_t n)
 {
-	heed_what_was_read(view);
+	view_heed(view);
 	for (uint64_t end = page + n; view_next_own(view, &page, end, &n); page += n) {
 		hva_t hva = (hva_t)(uintptr_t)view_addr(view, page);
 		struct audit_own call;
@@ -175,7 +175,7 @@ void view_unmap(struct view *view)
 {
 	uint64_t page = 0, n;
 
-	heed_what_was_read(view);
+	view_heed(view);
 	for (; view_next_own(view, &page, view->npages, &n); page += n) {
 		if (!unmap_own(view, page, n))
 			continue;

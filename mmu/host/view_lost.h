@@ -20,6 +20,8 @@ struct view_link *view_link(struct view *view);
 void view_lose(struct view *view, hva_t start, hva_t end);
 void view_regain(struct view *view, hva_t start, hva_t end);
 bool view_is_lost(const struct view *view, uint64_t page);
+/* view_heed - marks tell of all calls of others that have returned by now. No lock that comes after uffd->reading held. */
+void view_heed(struct view *view);
 /* view_next_own - move *@page to the first page before @end that is not lost, and say how many are not from there. False: none. */
 bool view_next_own(const struct view *view, uint64_t *page, uint64_t end, uint64_t *n);
 

@@ -185,6 +185,94 @@ CTEST(child, what_it_discards_is_gone)
 	check_eq(rig_load(rig_word(forking.guest, 2, 0)), 102);
 }
 
+static void moves(void)
+{
+	char *to = mmap(NULL, 8 * PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	childs(to != MAP_FAILED);
+	child_finds_stamps(2, 4);
+	child_store(3, 7);
+	childs(mremap(forking.host, 8 * PAGE_SIZE, 8 * PAGE_SIZE, MREMAP_MAYMOVE | MREMAP_FIXED,
+		      to) == to);
+	for (uint64_t page = 0; page < 8; page++)
+		childs(rig_load(rig_word(to, page, 0)) == (page == 3 ? 7 : 100 + page));
+	childs(!call_loads(1));
+	/* Onto another page of the view: that one is lost. */
+	childs(mremap(forking.host + 8 * PAGE_SIZE, PAGE_SIZE, PAGE_SIZE,
+		      MREMAP_MAYMOVE | MREMAP_FIXED,
+		      forking.host + 20 * PAGE_SIZE) == forking.host + 20 * PAGE_SIZE);
+	childs(child_load(20) == 108);
+	child_finds_stamps(9, 20);
+	child_finds_stamps(21, CHILD_STAMPED);
+}
+
+/* With what has not been touched yet. */
+CTEST(child, what_it_moves_keeps_its_contents)
+{
+	child_passes(child_fork(moves));
+}
+
+#if !defined(__SANITIZE_THREAD__) && !defined(__SANITIZE_ADDRESS__) /* no threads after fork(2) */
+
+static void *touch_again_and_again(void *arg)
+{
+	uint64_t page = (uint64_t)(uintptr_t)arg;
+
+	for (unsigned i = 0; i < 100; i++) {
+		childs(child_load(page) == 0 || child_load(page) == 100 + page);
+		childs(!madvise(forking.host + (page << PAGE_SHIFT), PAGE_SIZE, MADV_DONTNEED));
+	}
+	return NULL;
+}
+
+static void has_threads(void)
+{
+	pthread_t thread[8];
+
+	for (uintptr_t i = 0; i < 8; i++)
+		childs(!pthread_create(&thread[i], NULL, touch_again_and_again, (void *)i));
+	for (unsigned i = 0; i < 8; i++)
+		childs(!pthread_join(thread[i], NULL));
+	child_finds_stamps(8, CHILD_STAMPED);
+}
+
+/* Who touches does not keep those who discard from being read. */
+CTEST(child, many_threads_touch_and_discard)
+{
+	child_passes(child_fork(has_threads));
+}
+
+#endif
+
+static atomic_uint handled;
+
+static void on_usr1(int sig)
+{
+	(void)sig;
+	(void)rig_load(rig_word(forking.host, 1, 0));
+	atomic_fetch_add(&handled, 1);
+}
+
+static void raise_usr1(void)
+{
+	raise(SIGUSR1);
+}
+
+/* A handler that touches a view would wait for its own thread. */
+CTEST(child, no_handler_runs_while_the_process_forks)
+{
+	struct sigaction act = { .sa_handler = on_usr1 }, before;
+	pid_t pid;
+
+	check_eq(sigaction(SIGUSR1, &act, &before), 0);
+	between_prepare = raise_usr1;
+	atomic_store(&handled, 0);
+	pid = child_fork(finds_all);
+	check_eq(atomic_load(&handled), 1);
+	child_passes(pid);
+	check_eq(sigaction(SIGUSR1, &before, NULL), 0);
+}
+
 static void its_child_has_nothing(void)
 {
 	int status = 0;
@@ -269,6 +357,70 @@ CTEST(child, brothers_have_each_their_own)
 		child_passes(pid[i]);
 	wait_unserved();
 	check_eq(stats().forks, 4);
+}
+
+static void *fork_often(void *arg)
+{
+	for (unsigned i = 0; i < 10; i++) {
+		int status = -1;
+		pid_t pid = child_fork(finds_all);
+
+		expect(pid > 0 && waitpid(pid, &status, 0) == pid && !status, "%#x",
+		       (unsigned)status);
+	}
+	return arg;
+}
+
+/* One after the other, with the players at work. */
+UTEST(child, two_threads_fork_at_once, .fini = forking_down)
+{
+	pthread_t thread[2];
+
+	forking_up(rig_source(), rig_audit());
+	for (unsigned i = 0; i < 2; i++)
+		thread[i] = rig_thread(fork_often, NULL);
+	for (unsigned i = 0; i < 200; i++)
+		guest_stamps(CHILD_STAMPED, CHILD_PAGES, i);
+	for (unsigned i = 0; i < 2; i++)
+		rig_join(thread[i]);
+	wait_unserved();
+	check_eq(stats().forks, 20);
+	check_eq(stats().failed, 0);
+}
+
+static _Atomic uint64_t *word_of_another;
+
+static void finds_both(void)
+{
+	step_wait(0);
+	child_finds_stamps(0, CHILD_STAMPED);
+	childs(rig_load(word_of_another) == 77);
+}
+
+UTEST(child, two_host_mms_have_one_moment, .fini = forking_down)
+{
+	struct hostmm_opts opts = { .fault_threads = 1, .source = rig_source() };
+	struct hostmm_children *others;
+	uint64_t value = 77;
+	struct hostmm *mm;
+	pid_t pid;
+	hva_t hva;
+
+	forking_up(rig_source(), rig_audit());
+	check_eq(hostmm_create(&mm, forking.pool, &opts), 0);
+	check_eq(hostmm_map(mm, 8, BOTH, NULL, NULL, &hva), 0);
+	check_eq(hostmm_write(mm, hva, &value, sizeof(value)), 0);
+	check_eq(hostmm_children_create(&others, mm), 0);
+	/* An address that is a page's: NOLINTNEXTLINE(performance-no-int-to-ptr) */
+	word_of_another = (_Atomic uint64_t *)(uintptr_t)hva;
+	pid = child_fork(finds_both);
+	value = 1;
+	check_eq(hostmm_write(mm, hva, &value, sizeof(value)), 0);
+	guest_stamps(0, CHILD_PAGES, 1000);
+	hostmm_children_destroy(others);
+	step_done(0);
+	child_passes(pid);
+	hostmm_destroy(mm);
 }
 
 /* ---- What is not the view's ---- */

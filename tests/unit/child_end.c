@@ -123,6 +123,22 @@ CTEST(child_end, closed_descriptors_are_no_end)
 	check_eq(stats().forks, 1);
 }
 
+static void leaves_another(void)
+{
+	child_finds_stamps(0, 1);
+	if (!fork())
+		step_wait(0);
+}
+
+/* What a child of the child has of it is nobody's. */
+CTEST(child_end, who_outlives_it_is_not_taken_for_it)
+{
+	child_passes(child_fork(leaves_another));
+	wait_unserved();
+	step_done(0);
+	check_eq(stats().forks, 1);
+}
+
 /* ---- The parent's ---- */
 
 static void end_in_order(void)
@@ -138,6 +154,31 @@ CTEST(child_end, an_orderly_end_gives_the_rest)
 	guest_stamps(0, CHILD_PAGES, 1000);
 	end_in_order();
 	guest_stamps(0, CHILD_PAGES, 2000);
+	step_done(0);
+	child_passes(pid);
+}
+
+static void discards_without_end(void)
+{
+	for (uint64_t n = 0; !step_is_done(0); n++) {
+		childs(!madvise(forking.host, 8 * PAGE_SIZE, MADV_DONTNEED));
+		for (uint64_t page = 0; page < 8; page++) {
+			childs(child_load(page) == 0);
+			child_store(page, n);
+		}
+		if (n == 8)
+			step_done(1);
+	}
+	child_finds_stamps(8, CHILD_STAMPED);
+}
+
+/* Who waits to have a discard read is not left waiting. */
+CTEST(child_end, an_orderly_end_beside_discards)
+{
+	pid_t pid = child_fork(discards_without_end);
+
+	step_wait(1);
+	end_in_order();
 	step_done(0);
 	child_passes(pid);
 }
@@ -323,14 +364,27 @@ UTEST(child_end, who_has_become_another_outlives_his_parent)
 
 /* ---- What cannot be had ---- */
 
+static unsigned open_fds(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 256; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static unsigned fds_before;
+
 static void touches(void)
 {
+	childs(open_fds() == fds_before);
 	(void)child_load(0);
 }
 
 /* It has nothing, and the parent all that it had. */
 static void check_has_nothing(int error)
 {
+	fds_before = open_fds();
 	child_dies_by(child_fork(touches), SIGSEGV);
 	rule_clear();
 	wait_unserved();
@@ -386,12 +440,57 @@ UTEST(child_end, what_fails_afterwards_is_its_end, .init = up, .fini = forking_d
 	check_eq(stats().error, -ENOMEM);
 }
 
+/* Nor that it has nothing; it goes on all the same, and nobody waits for it. */
+UTEST(child_end, who_cannot_say_so_is_not_waited_for, .init = up, .fini = forking_down)
+{
+	rule_set(SENDMSG, 0, ENOBUFS, 1, ~0u);
+	fds_before = open_fds();
+	child_dies_by(child_fork(touches), SIGSEGV);
+	rule_clear();
+	wait_unserved();
+}
+
+static void check_is_refused(pid_t pid)
+{
+	int status = 0;
+
+	check_eq(waitpid(pid, &status, 0), pid);
+	check(WIFSIGNALED(status) && (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGKILL),
+	      "status %#x", (unsigned)status);
+	wait_unserved();
+}
+
+static void finds_all(void)
+{
+	child_finds_stamps(0, CHILD_STAMPED);
+}
+
+/* No memory for a page: not zeros. */
+UTEST(child_end, a_page_that_cannot_be_given_is_refused, .init = up, .fini = forking_down)
+{
+	rule_set(IOCTL, UFFDIO_COPY, ENOMEM, 1, 1);
+	check_is_refused(child_fork(finds_all));
+	rule_clear();
+}
+
+/* Before Linux 6.6, where a page cannot be poisoned. */
+UTEST(child_end, what_cannot_be_refused_is_the_childs_end, .init = up, .fini = forking_down)
+{
+	uffd_act_old(true);
+	rule_set(IOCTL, UFFDIO_COPY, ENOMEM, 1, 1);
+	child_dies_by(child_fork(finds_all), SIGKILL);
+	rule_clear();
+	uffd_act_old(false);
+	wait_unserved();
+}
+
 UTEST(child_end, without_room_in_the_pool_it_has_nothing, .fini = forking_down)
 {
 	rig_up(&forking,
 	       &(struct rig_opts){ .pages = CHILD_PAGES, .pool_frames = CHILD_PAGES + 8 });
 	guest_stamps(0, 8, 100);
 	forking_begin();
+	fds_before = open_fds();
 	child_dies_by(child_fork(touches), SIGSEGV);
 	check_eq(stats().failed, 1);
 	check_eq(stats().error, -ENOSPC);
