@@ -8,11 +8,13 @@
  * A call is followed after it, so a change of side pages lasts until hostmm_audit_wait(): then all must be told.
  */
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "mmu/host/child.h"
 #include "tests/stress/actors.h"
 #include "tests/stress/side.h"
 
@@ -175,6 +177,17 @@ static void look_at_side(struct world *w)
 	}
 }
 
+/* What it has had of the parent goes when its end has been noticed; until then there are frames of nobody's for who counts. */
+static void wait_unserved(struct world *w)
+{
+	struct hostmm_children_stats stats;
+
+	do {
+		sched_yield();
+		hostmm_children_get_stats(w->children, &stats);
+	} while (stats.alive);
+}
+
 /* The child looks, ends, is something else, or is killed, as soon as it is there. */
 int act_child(struct world *w, uint64_t *random)
 {
@@ -203,6 +216,7 @@ int act_child(struct world *w, uint64_t *random)
 		kill(pid, SIGKILL);
 	if (waitpid(pid, &status, 0) != pid)
 		return -errno;
+	wait_unserved(w);
 	if (how != 2 && status)
 		fail(ORACLE_FORK, 0, "a child of fork(2) has ended with status %#x", status);
 	return 0;
