@@ -309,7 +309,8 @@ static long anonymous_pages(void)
 /* The C library gives memory that was freed before again, and clears it: not to arrays for pages that nobody has touched. */
 UTEST(slot_many, another_tebibyte_is_sparse_too)
 {
-	const struct hostmm_opts opts = { .fault_threads = 1 };
+	/* The source that needs no privilege. */
+	const struct hostmm_opts opts = { .fault_threads = 1, .source = HOSTMM_SOURCE_MPROTECT };
 	const uint64_t pages = 1UL << 28;
 	void *above[3];
 
