@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "mmu/base/addr.h"
+#include "mmu/host/uffd.h"
 #include "tests/test.h"
 
 #define STEPS 4u
@@ -78,6 +79,21 @@ void forking_up(enum hostmm_source source, bool audit)
 	forking_begin();
 }
 
+void forking_up_pager(const struct pager_ops *pager)
+{
+	rig_up(&forking,
+	       &(struct rig_opts){ .pages = CHILD_PAGES, .pool_frames = 512, .pager = pager });
+	forking_begin();
+}
+
+void need_userfaultfd(void)
+{
+	int fd = uffd_new(0);
+
+	skip_if(fd < 0, "userfaultfd: %s", strerror(-fd));
+	close(fd);
+}
+
 void forking_down(void)
 {
 	between_prepare = before_own = NULL;
@@ -129,6 +145,15 @@ void child_dies_by(pid_t pid, int sig)
 	int status = status_of(pid);
 
 	check(WIFSIGNALED(status) && WTERMSIG(status) == sig, "status %#x", (unsigned)status);
+}
+
+void child_is_refused(pid_t pid)
+{
+	int status = status_of(pid);
+
+	check(WIFSIGNALED(status) && (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGKILL),
+	      "status %#x", (unsigned)status);
+	wait_unserved();
 }
 
 void child_failed(const char *file, int line, const char *what)
@@ -220,12 +245,29 @@ void child_finds_stamps(uint64_t page, uint64_t end)
 	}
 }
 
-void wait_unserved(void)
+void child_finds_all(void)
+{
+	child_finds_stamps(0, CHILD_STAMPED);
+}
+
+void child_finds_all_later(void)
+{
+	step_wait(0);
+	child_finds_all();
+	for (uint64_t page = CHILD_STAMPED; page < CHILD_PAGES; page++)
+		childs(child_load(page) == 0);
+}
+
+struct hostmm_children_stats child_stats(void)
 {
 	struct hostmm_children_stats stats;
 
-	do {
+	hostmm_children_get_stats(children, &stats);
+	return stats;
+}
+
+void wait_unserved(void)
+{
+	while (child_stats().alive)
 		sched_yield();
-		hostmm_children_get_stats(children, &stats);
-	} while (stats.alive);
 }

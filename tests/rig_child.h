@@ -25,43 +25,36 @@ void forking_down(void);
 /* The same of a rig that is up already. */
 void forking_begin(void);
 
+/* The same with a region of @pager's, which begins untouched. */
+void forking_up_pager(const struct pager_ops *pager);
+/* For a test whose rig is in another process: skip it where there is no userfaultfd. */
+void need_userfaultfd(void);
+
+#define CTEST_WITH(suite, name, kind, source, audit)      \
+	UTEST(suite, name##_##kind, .fini = forking_down) \
+	{                                                 \
+		forking_up(source, audit);                \
+		name();                                   \
+	}
+
 /* A test under each source, and with an audit where there is one. */
-#define CTEST(suite, name)                                      \
-	static void name(void);                                 \
-	UTEST(suite, name##_uffd, .fini = forking_down)         \
-	{                                                       \
-		forking_up(HOSTMM_SOURCE_UFFD, false);          \
-		name();                                         \
-	}                                                       \
-	UTEST(suite, name##_sigbus, .fini = forking_down)       \
-	{                                                       \
-		forking_up(HOSTMM_SOURCE_SIGBUS, false);        \
-		name();                                         \
-	}                                                       \
-	UTEST(suite, name##_mprotect, .fini = forking_down)     \
-	{                                                       \
-		forking_up(HOSTMM_SOURCE_MPROTECT, false);      \
-		name();                                         \
-	}                                                       \
-	UTEST(suite, name##_audit, .fini = forking_down)        \
-	{                                                       \
-		forking_up(HOSTMM_SOURCE_UFFD, true);           \
-		name();                                         \
-	}                                                       \
-	UTEST(suite, name##_audit_sigbus, .fini = forking_down) \
-	{                                                       \
-		forking_up(HOSTMM_SOURCE_SIGBUS, true);         \
-		name();                                         \
-	}                                                       \
+#define CTEST(suite, name)                                                \
+	static void name(void);                                           \
+	CTEST_WITH(suite, name, uffd, HOSTMM_SOURCE_UFFD, false)          \
+	CTEST_WITH(suite, name, sigbus, HOSTMM_SOURCE_SIGBUS, false)      \
+	CTEST_WITH(suite, name, mprotect, HOSTMM_SOURCE_MPROTECT, false)  \
+	CTEST_WITH(suite, name, audit, HOSTMM_SOURCE_UFFD, true)          \
+	CTEST_WITH(suite, name, audit_sigbus, HOSTMM_SOURCE_SIGBUS, true) \
 	static void name(void)
 
 /*
  * child_fork - run @fn in a child, which ends with 0 when that returns. Signals there have their defaults, and SIGALRM after a minute.
- * child_passes - it has ended so. child_dies_by - by that signal. childs(cond) - in the child: else it ends with an error and says where.
+ * child_passes - it has ended so. child_dies_by - by that signal. child_is_refused - by one that says that a page cannot be had. childs(cond) - in the child: else it ends with an error and says where.
  */
 pid_t child_fork(void (*fn)(void));
 void child_passes(pid_t pid);
 void child_dies_by(pid_t pid, int sig);
+void child_is_refused(pid_t pid);
 void child_failed(const char *file, int line, const char *what) __attribute__((noreturn));
 #define childs(cond)                                             \
 	do {                                                     \
@@ -87,9 +80,13 @@ void child_store(uint64_t page, uint64_t value);
 
 /* As the child has them: what forking_up() has made. */
 void child_finds_stamps(uint64_t page, uint64_t end);
+/* For child_fork(): all stamps; after step 0 those, and zeros in all other pages. */
+void child_finds_all(void);
+void child_finds_all_later(void);
 /* ... of the parent's, by its guest. */
 void guest_stamps(uint64_t page, uint64_t end, uint64_t base);
 
+struct hostmm_children_stats child_stats(void);
 /* Until no child is served. */
 void wait_unserved(void);
 

@@ -51,6 +51,13 @@ static int open_fds(struct child *c)
 	return rc;
 }
 
+static void child_destroy(struct child *c)
+{
+	child_close(c);
+	hostmm_destroy(c->snapshot);
+	free(c);
+}
+
 static int child_create(struct child **out, struct hostmm_children *children)
 {
 	/* Its views are never looked at: the source that needs least. */
@@ -66,24 +73,16 @@ static int child_create(struct child **out, struct hostmm_children *children)
 			     .pipe = { -1, -1 },
 			     .uffd = -1 };
 	rc = hostmm_create(&c->snapshot, children->mm->pool, &opts);
-	if (!rc) {
-		rc = open_fds(c);
-		if (!rc) {
-			*out = c;
-			return 0;
-		}
-		child_close(c);
-		hostmm_destroy(c->snapshot);
+	if (rc) {
+		free(c);
+		return rc;
 	}
-	free(c);
+	rc = open_fds(c);
+	if (rc)
+		child_destroy(c);
+	else
+		*out = c;
 	return rc;
-}
-
-static void child_destroy(struct child *c)
-{
-	child_close(c);
-	hostmm_destroy(c->snapshot);
-	free(c);
 }
 
 /* Threads that have done all that they do but return. children_lock held. */

@@ -42,10 +42,10 @@ struct hostmm_children {
 	_Atomic uint64_t pages;		    /* [a] of stats */
 };
 
-/* children_lock - of all, held from before fork(2) until after, and in the child for good. A leaf but for then. */
+/* children_lock - of all, held from before fork(2) until after it, in both processes. A leaf but for then. */
 extern struct lock children_lock;
 
-/* What the child says, once: with the userfaultfd if there is no error. */
+/* What the child says: with the userfaultfd if there is no error. */
 struct child_hello {
 	int error;
 };

@@ -15,35 +15,19 @@
 
 #define BOTH (HOSTMM_PROT_READ | HOSTMM_PROT_WRITE)
 
-static struct hostmm_children_stats stats(void)
-{
-	struct hostmm_children_stats s;
-
-	hostmm_children_get_stats(children, &s);
-	return s;
-}
-
 /* ---- Contents ---- */
-
-static void finds_all_later(void)
-{
-	step_wait(0);
-	child_finds_stamps(0, CHILD_STAMPED);
-	for (uint64_t page = CHILD_STAMPED; page < CHILD_PAGES; page++)
-		childs(child_load(page) == 0);
-}
 
 /* What was not touched before the parent's stores is as it was, too; also what had no frame. */
 CTEST(child, what_the_parent_stores_is_not_its)
 {
-	pid_t pid = child_fork(finds_all_later);
+	pid_t pid = child_fork(child_finds_all_later);
 
 	guest_stamps(0, CHILD_PAGES, 1000);
 	step_done(0);
 	child_passes(pid);
-	check_eq(stats().forks, 1);
-	check_eq(stats().failed, 0);
-	check(stats().pages >= CHILD_STAMPED);
+	check_eq(child_stats().forks, 1);
+	check_eq(child_stats().failed, 0);
+	check(child_stats().pages >= CHILD_STAMPED);
 }
 
 static void stores_to_all(void)
@@ -64,11 +48,6 @@ CTEST(child, what_it_stores_is_not_the_parents)
 	check_eq(rig_load(rig_word(forking.host, CHILD_STAMPED, 0)), 0);
 }
 
-static void finds_all(void)
-{
-	child_finds_stamps(0, CHILD_STAMPED);
-}
-
 /* Wherever frames are. */
 CTEST(child, pages_away_and_pages_shared)
 {
@@ -81,7 +60,7 @@ CTEST(child, pages_away_and_pages_shared)
 	rig_guest_store(&forking, rig_word(forking.guest, 41, 0), 5);
 	check_eq(hostmm_merge(forking.mm, rig_hva(&forking, 40), forking.mm, rig_hva(&forking, 41)),
 		 0);
-	pid = child_fork(finds_all);
+	pid = child_fork(child_finds_all);
 	check_eq(hostmm_migrate(forking.mm, rig_hva(&forking, 0), rig_hva(&forking, CHILD_PAGES),
 				HOSTMM_MIGRATE_HOME),
 		 0);
@@ -94,7 +73,7 @@ CTEST(child, pages_that_are_brought_home_meanwhile)
 {
 	pid_t pid;
 
-	pid = child_fork(finds_all_later);
+	pid = child_fork(child_finds_all_later);
 	guest_stamps(0, CHILD_STAMPED, 1000);
 	for (uint64_t page = 0; page < CHILD_STAMPED; page++)
 		check_eq(hostmm_bring_home(forking.mm, rig_hva(&forking, page)), 0);
@@ -249,7 +228,7 @@ static atomic_uint handled;
 static void on_usr1(int sig)
 {
 	(void)sig;
-	(void)rig_load(rig_word(forking.host, 1, 0));
+	rig_store(rig_word(forking.host, 1, 0), 1); /* which no view shows then */
 	atomic_fetch_add(&handled, 1);
 }
 
@@ -267,7 +246,7 @@ CTEST(child, no_handler_runs_while_the_process_forks)
 	check_eq(sigaction(SIGUSR1, &act, &before), 0);
 	between_prepare = raise_usr1;
 	atomic_store(&handled, 0);
-	pid = child_fork(finds_all);
+	pid = child_fork(child_finds_all);
 	check_eq(atomic_load(&handled), 1);
 	child_passes(pid);
 	check_eq(sigaction(SIGUSR1, &before, NULL), 0);
@@ -327,7 +306,7 @@ CTEST(child, it_may_be_something_else)
 
 	child_passes(pid);
 	wait_unserved();
-	check_eq(stats().forks, 1);
+	check_eq(child_stats().forks, 1);
 	guest_stamps(0, CHILD_PAGES, 1000);
 }
 
@@ -356,14 +335,14 @@ CTEST(child, brothers_have_each_their_own)
 	for (unsigned i = 0; i < 4; i++)
 		child_passes(pid[i]);
 	wait_unserved();
-	check_eq(stats().forks, 4);
+	check_eq(child_stats().forks, 4);
 }
 
 static void *fork_often(void *arg)
 {
 	for (unsigned i = 0; i < 10; i++) {
 		int status = -1;
-		pid_t pid = child_fork(finds_all);
+		pid_t pid = child_fork(child_finds_all);
 
 		expect(pid > 0 && waitpid(pid, &status, 0) == pid && !status, "%#x",
 		       (unsigned)status);
@@ -384,8 +363,8 @@ UTEST(child, two_threads_fork_at_once, .fini = forking_down)
 	for (unsigned i = 0; i < 2; i++)
 		rig_join(thread[i]);
 	wait_unserved();
-	check_eq(stats().forks, 20);
-	check_eq(stats().failed, 0);
+	check_eq(child_stats().forks, 20);
+	check_eq(child_stats().failed, 0);
 }
 
 static _Atomic uint64_t *word_of_another;
@@ -470,9 +449,7 @@ static const struct pager_ops pager = { .fill = fill };
 
 static void pager_up(void)
 {
-	rig_up(&forking,
-	       &(struct rig_opts){ .pages = CHILD_PAGES, .pool_frames = 512, .pager = &pager });
-	forking_begin();
+	forking_up_pager(&pager);
 }
 
 static void finds_the_pagers(void)
@@ -498,11 +475,5 @@ static void wants_what_cannot_be_had(void)
 /* As in the parent: SIGBUS; where the system cannot say so the child's end. */
 UTEST(child, what_the_pager_refuses_is_a_signal, .init = pager_up, .fini = forking_down)
 {
-	pid_t pid = child_fork(wants_what_cannot_be_had);
-	int status = 0;
-
-	check_eq(waitpid(pid, &status, 0), pid);
-	check(WIFSIGNALED(status) && (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGKILL),
-	      "status %#x", (unsigned)status);
-	wait_unserved();
+	child_is_refused(child_fork(wants_what_cannot_be_had));
 }

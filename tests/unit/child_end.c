@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* The ends of children of fork(3), of their parents, and of what cannot be had: nobody waits for ever, finds zeros, or leaves anything. */
+/* The ends of children of fork(3) and of their parents: nobody waits for ever, finds zeros, or leaves anything. */
 #include "mmu/host/child.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
 #include <signal.h>
-#include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
@@ -15,14 +11,6 @@
 #include "tests/rig_child.h"
 #include "tests/test.h"
 #include "tests/unit/fail_calls.h"
-
-static struct hostmm_children_stats stats(void)
-{
-	struct hostmm_children_stats s;
-
-	hostmm_children_get_stats(children, &s);
-	return s;
-}
 
 static void up(void)
 {
@@ -33,14 +21,6 @@ static void ends(void)
 {
 }
 
-static void finds_all_later(void)
-{
-	step_wait(0);
-	child_finds_stamps(0, CHILD_STAMPED);
-	for (uint64_t page = CHILD_STAMPED; page < CHILD_PAGES; page++)
-		childs(child_load(page) == 0);
-}
-
 /* ---- The child's ---- */
 
 UTEST(child_end, many_leave_nothing, .init = up, .fini = forking_down)
@@ -48,7 +28,7 @@ UTEST(child_end, many_leave_nothing, .init = up, .fini = forking_down)
 	for (unsigned i = 0; i < 40; i++)
 		child_passes(child_fork(ends));
 	wait_unserved();
-	check_eq(stats().forks, 40);
+	check_eq(child_stats().forks, 40);
 }
 
 static void be_killed(void)
@@ -62,7 +42,7 @@ UTEST(child_end, killed_while_it_is_forked, .init = up, .fini = forking_down)
 	before_own = be_killed;
 	child_dies_by(child_fork(ends), SIGKILL);
 	wait_unserved();
-	check_eq(stats().forks + stats().failed, 0);
+	check_eq(child_stats().forks + child_stats().failed, 0);
 	guest_stamps(0, CHILD_PAGES, 1000);
 }
 
@@ -81,9 +61,7 @@ static const struct pager_ops pager = { .fill = fill };
 
 static void pager_up(void)
 {
-	rig_up(&forking,
-	       &(struct rig_opts){ .pages = CHILD_PAGES, .pool_frames = 512, .pager = &pager });
-	forking_begin();
+	forking_up_pager(&pager);
 }
 
 static void wants_page_50(void)
@@ -107,7 +85,7 @@ UTEST(child_end, killed_while_it_waits, .init = pager_up, .fini = forking_down)
 static void closes_what_it_does_not_know(void)
 {
 	close_all_but_steps();
-	finds_all_later();
+	child_finds_all_later();
 }
 
 /* As daemons do. Nobody can be told of its end then, so it gets all that there is. */
@@ -120,7 +98,7 @@ CTEST(child_end, closed_descriptors_are_no_end)
 	guest_stamps(0, CHILD_PAGES, 2000);
 	step_done(0);
 	child_passes(pid);
-	check_eq(stats().forks, 1);
+	check_eq(child_stats().forks, 1);
 }
 
 static void leaves_another(void)
@@ -136,7 +114,7 @@ CTEST(child_end, who_outlives_it_is_not_taken_for_it)
 	child_passes(child_fork(leaves_another));
 	wait_unserved();
 	step_done(0);
-	check_eq(stats().forks, 1);
+	check_eq(child_stats().forks, 1);
 }
 
 /* ---- The parent's ---- */
@@ -149,7 +127,7 @@ static void end_in_order(void)
 
 CTEST(child_end, an_orderly_end_gives_the_rest)
 {
-	pid_t pid = child_fork(finds_all_later);
+	pid_t pid = child_fork(child_finds_all_later);
 
 	guest_stamps(0, CHILD_PAGES, 1000);
 	end_in_order();
@@ -203,11 +181,9 @@ static const struct pager_ops hanging_pager = { .fill = fill_and_hang };
 /* A process that has children, one that does @fn and perhaps another, and goes on until it is killed. */
 static pid_t parent_of(void (*fn)(void), void (*then)(void))
 {
-	int fd = uffd_new(0);
 	pid_t pid;
 
-	skip_if(fd < 0, "userfaultfd: %s", strerror(-fd));
-	close(fd);
+	need_userfaultfd();
 	check_eq(pipe(asked), 0);
 	check_eq(pipe(answers), 0);
 	check_eq(pipe(to_child), 0);
@@ -360,191 +336,4 @@ UTEST(child_end, who_has_become_another_outlives_his_parent)
 }
 
 #endif
-#endif
-
-/* ---- What cannot be had ---- */
-
-static unsigned open_fds(void)
-{
-	unsigned n = 0;
-
-	for (int fd = 0; fd < 256; fd++)
-		n += fcntl(fd, F_GETFD) >= 0;
-	return n;
-}
-
-static unsigned fds_before;
-
-static void touches(void)
-{
-	childs(open_fds() == fds_before);
-	(void)child_load(0);
-}
-
-/* It has nothing, and the parent all that it had. */
-static void check_has_nothing(int error)
-{
-	fds_before = open_fds();
-	child_dies_by(child_fork(touches), SIGSEGV);
-	rule_clear();
-	wait_unserved();
-	check_eq(stats().failed, 1);
-	check_eq(stats().error, -error);
-	check_eq(stats().forks, 0);
-	guest_stamps(0, CHILD_PAGES, 1000);
-	child_passes(child_fork(ends));
-	wait_unserved();
-	check_eq(stats().forks, 1);
-}
-
-/* Each call on the way, of the parent before and of the child. */
-static const struct {
-	enum call call;
-	unsigned long code;
-	int error;
-} before_hello[] = {
-	{ SOCKETPAIR, 0, EMFILE },
-	{ PIPE, 0, EMFILE },
-	{ FCNTL, F_DUPFD_CLOEXEC, EMFILE },
-	{ THREAD, 0, EAGAIN },
-	{ USERFAULTFD, 0, EMFILE },
-	{ IOCTL, UFFDIO_API, EINVAL },
-	{ MADVISE, MADV_DONTFORK, ENOMEM },
-	{ IOCTL, UFFDIO_REGISTER, ENOMEM },
-	{ MPROTECT, 0, ENOMEM },
-	{ FCNTL, F_SETOWN, EPERM },
-	{ FCNTL, F_SETSIG, EINVAL },
-	{ FCNTL, F_SETFL, ENOMEM },
-	{ SENDMSG, 0, ENOBUFS },
-};
-
-UTEST(child_end, what_fails_before_it_runs_leaves_it_nothing, .fini = forking_down)
-{
-	for (unsigned i = 0; i < sizeof(before_hello) / sizeof(before_hello[0]); i++) {
-		forking_up(HOSTMM_SOURCE_UFFD, false);
-		rule_set((int)before_hello[i].call, before_hello[i].code, before_hello[i].error, 1,
-			 1);
-		check_has_nothing(before_hello[i].error);
-		forking_down();
-	}
-}
-
-/* It cannot be told any more. */
-UTEST(child_end, what_fails_afterwards_is_its_end, .init = up, .fini = forking_down)
-{
-	rule_set(RECVMSG, 0, ENOMEM, 1, 1);
-	child_dies_by(child_fork(finds_all_later), SIGKILL);
-	rule_clear();
-	wait_unserved();
-	check_eq(stats().failed, 1);
-	check_eq(stats().error, -ENOMEM);
-}
-
-/* Nor that it has nothing; it goes on all the same, and nobody waits for it. */
-UTEST(child_end, who_cannot_say_so_is_not_waited_for, .init = up, .fini = forking_down)
-{
-	rule_set(SENDMSG, 0, ENOBUFS, 1, ~0u);
-	fds_before = open_fds();
-	child_dies_by(child_fork(touches), SIGSEGV);
-	rule_clear();
-	wait_unserved();
-}
-
-static void check_is_refused(pid_t pid)
-{
-	int status = 0;
-
-	check_eq(waitpid(pid, &status, 0), pid);
-	check(WIFSIGNALED(status) && (WTERMSIG(status) == SIGBUS || WTERMSIG(status) == SIGKILL),
-	      "status %#x", (unsigned)status);
-	wait_unserved();
-}
-
-static void finds_all(void)
-{
-	child_finds_stamps(0, CHILD_STAMPED);
-}
-
-/* No memory for a page: not zeros. */
-UTEST(child_end, a_page_that_cannot_be_given_is_refused, .init = up, .fini = forking_down)
-{
-	rule_set(IOCTL, UFFDIO_COPY, ENOMEM, 1, 1);
-	check_is_refused(child_fork(finds_all));
-	rule_clear();
-}
-
-/* Before Linux 6.6, where a page cannot be poisoned. */
-UTEST(child_end, what_cannot_be_refused_is_the_childs_end, .init = up, .fini = forking_down)
-{
-	uffd_act_old(true);
-	rule_set(IOCTL, UFFDIO_COPY, ENOMEM, 1, 1);
-	child_dies_by(child_fork(finds_all), SIGKILL);
-	rule_clear();
-	uffd_act_old(false);
-	wait_unserved();
-}
-
-UTEST(child_end, without_room_in_the_pool_it_has_nothing, .fini = forking_down)
-{
-	rig_up(&forking,
-	       &(struct rig_opts){ .pages = CHILD_PAGES, .pool_frames = CHILD_PAGES + 8 });
-	guest_stamps(0, 8, 100);
-	forking_begin();
-	fds_before = open_fds();
-	child_dies_by(child_fork(touches), SIGSEGV);
-	check_eq(stats().failed, 1);
-	check_eq(stats().error, -ENOSPC);
-	guest_stamps(0, CHILD_PAGES, 1000);
-}
-
-#ifndef __SANITIZE_THREAD__
-
-/* From now on this process has no child: clone(2) without CLONE_VM is EAGAIN. */
-static void refuse_forks(void)
-{
-	struct sock_filter code[] = {
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 3, 0),
-		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
-		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
-		BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, 0x100, 2, 1),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOSYS),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAGAIN),
-		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-	};
-	struct sock_fprog filter = { .len = sizeof(code) / sizeof(code[0]), .filter = code };
-
-	check_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-	check_eq(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
-}
-
-static void forks_in_vain(void *arg)
-{
-	(void)arg;
-	up();
-	refuse_forks();
-	for (unsigned i = 0; i < 3; i++)
-		check(fork() < 0 && errno == EAGAIN);
-	wait_unserved();
-	check_eq(stats().forks + stats().failed, 0);
-	guest_stamps(0, CHILD_PAGES, 1000);
-	forking_down();
-}
-
-UTEST(child_end, a_fork_that_fails_leaves_nothing)
-{
-	int fd = uffd_new(0), status = -1;
-	pid_t pid;
-
-	skip_if(fd < 0, "userfaultfd: %s", strerror(-fd));
-	close(fd);
-	pid = fork();
-	if (!pid) {
-		forks_in_vain(NULL);
-		_exit(0);
-	}
-	check_eq(waitpid(pid, &status, 0), pid);
-	check_eq(status, 0);
-}
-
 #endif
