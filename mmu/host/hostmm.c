@@ -22,8 +22,8 @@ struct region *hostmm_region(struct hostmm *mm, hva_t hva)
 
 void hostmm_fail(struct hostmm *mm, hva_t hva, int error)
 {
-	/* The reason first, for who meets shut memory. */
-	if (mm->opts.fatal)
+	/* The reason first, for who meets shut memory. What fails because it is shut, or a fault thread has died, is none. */
+	if (mm->opts.fatal && error != ESHUTDOWN && (!hva || !sync_load(&mm->dead)))
 		mm->opts.fatal(mm->opts.fatal_ctx, hva, error);
 	rwlock_read_acquire(&mm->mmap_lock);
 	for (struct region *r = mm->regions; r; r = r->next)

@@ -52,7 +52,10 @@ struct hostmm_opts {
 	enum hostmm_source
 		source; /* of hostmm_map() and of a fork's child without one of its own */
 	bool audit; /* of hostmm_map(): regions that system calls on their host view are followed to */
-	/* optional. A fault in the host view cannot be resolved; the region is shut afterwards (view_shut()). UFFD only. */
+	/*
+	 * optional. A fault at @hva cannot be resolved, and the region is shut afterwards (view_shut()); or a fault thread died
+	 * (@hva is 0), and all are. What fails there since is not told again. UFFD only.
+	 */
 	void (*fatal)(void *ctx, hva_t hva, int error);
 	void *fatal_ctx;
 };

@@ -234,10 +234,20 @@ static gpa_t addr_to_gpa(struct window *window, hva_t addr)
 	return gpa;
 }
 
+static bool is_shut(struct window *window)
+{
+	bool shut;
+
+	rwlock_read_acquire(&window->panes_lock);
+	shut = window->shut;
+	rwlock_read_release(&window->panes_lock);
+	return shut;
+}
+
 static void fail(struct window *window, gpa_t gpa, bool write, int error)
 {
-	/* The reason first: an access that meets the shut window must find it stated. */
-	if (window->opts.fatal)
+	/* The reason first: an access that meets the shut window must find it stated. What fails because it is shut is none. */
+	if (window->opts.fatal && !is_shut(window))
 		window->opts.fatal(window->opts.fatal_ctx, gpa, write, error);
 	window_shut(window);
 }

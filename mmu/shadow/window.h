@@ -16,7 +16,7 @@ struct window_opts {
 	/*
 	 * optional. An access cannot be resolved (@error: as shadow_fault()), or a fault thread died (@gpa is GPA_NONE).
 	 * Called on a fault thread, once an event, before all views are shut: an access that fails because they are finds
-	 * the reason stated. Once it has returned, waiting and later accesses fail.
+	 * the reason stated. Once it has returned, waiting and later accesses fail, and are not told of.
 	 */
 	void (*fatal)(void *ctx, gpa_t gpa, bool write, int error);
 	void *fatal_ctx;

@@ -328,6 +328,88 @@ UTEST(fail, a_thread_that_cannot_poll_closes_the_view, .init = up_audited, .fini
 	check_eq(hostmm_read(r.mm, r.hva, &value, sizeof(value)), 0);
 }
 
+static struct gate in_pager = GATE_INIT;
+
+static int fill_but_5(void *ctx, uint64_t page, void *dst, uint64_t npages)
+{
+	(void)ctx, (void)dst, (void)npages;
+	if (page != 5)
+		return 0;
+	gate_pass(&in_pager);
+	return -EIO;
+}
+
+static const struct pager_ops pager = { .fill = fill_but_5 };
+
+static void up_paged(void)
+{
+	up_with((struct rig_opts){ .pages = 32, .source = HOSTMM_SOURCE_UFFD, .pager = &pager },
+		THREADS);
+}
+
+static void up_paged_audited(void)
+{
+	up_with((struct rig_opts){ .pages = 32,
+				   .source = HOSTMM_SOURCE_UFFD,
+				   .audit = true,
+				   .pager = &pager },
+		1);
+}
+
+static void *touch_5(void *view)
+{
+	uint64_t value;
+
+	check(!rig_try_load(rig_word(view, 5, 0), &value));
+	return NULL;
+}
+
+/*
+ * What fails once a fault thread has died is not the reason.
+ *
+ *	fault thread 1			fault thread 2
+ *	fault, fill
+ *					read() or poll() fails, fatal()
+ *	fill fails
+ *	no fatal()
+ */
+static void dies_beside_a_fault(char *view, const atomic_uint *fatal, int call, int error)
+{
+	pthread_t toucher;
+	uint64_t value;
+
+	gate_arm(&in_pager);
+	toucher = rig_thread(touch_5, view);
+	gate_wait(&in_pager);
+	rule_set(call, 0, error, 1, 1);
+	/* Whoever reads that comes back. */
+	(void)rig_try_load(rig_word(view, 6, 0), &value);
+	rig_wait(fatal);
+	gate_open(&in_pager);
+	rig_join(toucher);
+	down(); /* all threads have ended */
+	r.pool = NULL;
+	check_eq(*fatal, 1);
+}
+
+UTEST(fail, a_fault_beside_a_dead_thread_of_the_window_is_not_the_reason, .init = up_paged,
+      .fini = down)
+{
+	dies_beside_a_fault(r.guest, &r.window_fatal, READ, EIO);
+}
+
+UTEST(fail, a_fault_beside_a_dead_thread_is_not_the_reason, .init = up_paged, .fini = down)
+{
+	dies_beside_a_fault(r.host, &r.host_fatal, READ, EIO);
+}
+
+UTEST(fail, a_fault_beside_a_dead_thread_of_an_audit_is_not_the_reason, .init = up_paged_audited,
+      .fini = down)
+{
+	dies_beside_a_fault(r.host, &r.host_fatal, POLL, ENOMEM);
+	check_eq(r.host_error, ENOMEM);
+}
+
 /* With an audit umbra's own calls wait for those threads, too: they go on. */
 static void dies_audited(void)
 {
