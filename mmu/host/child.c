@@ -111,7 +111,7 @@ static void prepare_one(struct hostmm_children *children)
 	reap(children);
 	rc = child_create(&c, children);
 	rwlock_write_acquire(&mm->mmap_lock);
-	for (struct region *r = mm->regions; r; r = r->next)
+	for (struct region *r = mm->regions; r && !mutant(502); r = r->next)
 		view_heed(r->view);
 	if (!rc)
 		rc = fork_regions(c->snapshot, mm, true);
@@ -125,7 +125,7 @@ static void prepare_one(struct hostmm_children *children)
 
 static struct hostmm_children *next_of(struct hostmm_children *children)
 {
-	while (children && children->is_ending)
+	while (children && children->is_ending && !mutant(504))
 		children = children->next;
 	return children;
 }

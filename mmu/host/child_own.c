@@ -80,7 +80,7 @@ static int follow_parent(struct child *c)
 	    fcntl(c->pipe[0], F_SETFL, O_ASYNC | O_NONBLOCK))
 		return -errno;
 	/* Who had ended by then has sent no signal. */
-	return !read(c->pipe[0], &byte, 1) ? -ESRCH : 0;
+	return !read(c->pipe[0], &byte, 1) && !mutant(503) ? -ESRCH : 0;
 }
 
 /* @fd: of the child's, or -errno. 0 or -errno: there is no parent. */

@@ -219,7 +219,7 @@ static int answer(struct server *s)
 	s->is_gone |= done == -ESRCH;
 	s->is_late |= done == -EAGAIN;
 	/* Also who was too late, or has been refused. */
-	if (done != -EAGAIN)
+	if (done != -EAGAIN || mutant(501))
 		wake(s, fault.addr, PAGE_SIZE);
 	return 1;
 }
@@ -342,7 +342,8 @@ static void let_go(struct server *s)
 {
 	for (struct region *r = s->c->snapshot->regions; r; r = r->next)
 		let_go_of(s, r->forked_from, region_pages(r));
-	let_change(s);
+	if (!mutant(500))
+		let_change(s);
 }
 
 /* Until it is gone, or all is to be given. */

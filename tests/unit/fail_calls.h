@@ -63,6 +63,14 @@ static inline const char *call_name(enum call call)
 #define FAILED_IOCTL(fd, request, arg) (-1)
 #endif
 
+/* Done before and after one that is not to fail: likewise. */
+#ifndef BEFORE_IOCTL
+#define BEFORE_IOCTL(fd, request) ((void)0)
+#endif
+#ifndef AFTER_READ
+#define AFTER_READ(buf, n) ((void)0)
+#endif
+
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list ap;
@@ -71,13 +79,21 @@ int ioctl(int fd, unsigned long request, ...)
 	va_start(ap, request);
 	arg = va_arg(ap, void *);
 	va_end(ap);
-	return rule_fails(IOCTL, request) ? FAILED_IOCTL(fd, request, arg)
-					  : NEXT(ioctl)(fd, request, arg);
+	if (rule_fails(IOCTL, request))
+		return FAILED_IOCTL(fd, request, arg);
+	BEFORE_IOCTL(fd, request);
+	return NEXT(ioctl)(fd, request, arg);
 }
 
 ssize_t read(int fd, void *buf, size_t nbytes)
 {
-	return rule_fails(READ, 0) ? -1 : NEXT(read)(fd, buf, nbytes);
+	ssize_t n;
+
+	if (rule_fails(READ, 0))
+		return -1;
+	n = NEXT(read)(fd, buf, nbytes);
+	AFTER_READ(buf, n);
+	return n;
 }
 
 int poll(struct pollfd *fds, nfds_t nfds, int timeout)
