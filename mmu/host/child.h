@@ -31,7 +31,7 @@ struct hostmm_children;
  *	If something is missing the process forks all the same: the child's accesses are SIGSEGV, and it is counted as failed, unless it could
  *	not even say so. 0, -ENOMEM, the errno of pthread_atfork() or eventfd(2).
  * hostmm_children_destroy - before hostmm_destroy(). Children that still have a copy get the rest of it first; waits for one that is about
- *	to return from fork(3). Not from a handler of pthread_atfork().
+ *	to return from fork(3). One that is forked meanwhile is as without it. Not from a handler of pthread_atfork().
  *
  * A child may load, store, discard, unmap and move its copy. A page that cannot be had (-EIO of a pager) is SIGBUS, before Linux 6.6 the
  * child's end.
