@@ -50,7 +50,7 @@ struct ept {
 	_Atomic uint64_t dead;	      /* [a] list of tables that left their tree, for ept_reap() */
 	_Atomic uint64_t splits;      /* [a] large leaves that have become tables, ever */
 	_Atomic uint64_t table_pages; /* [a] in trees, or dead and not reaped */
-	_Atomic uint64_t dead_pages;  /* [a] of these, dead; a hint */
+	_Atomic uint64_t dead_pages;  /* [a] of these, dead: at least as many */
 	_Atomic uint64_t leaves[SPTE_LEVELS + 1]; /* [a] present now, by level, in all trees */
 	struct lock mem_lock;			  /* a leaf */
 	struct ept_chunk *chunks;		  /* [m] freed at the end */

@@ -39,6 +39,8 @@ uint64_t ept_check(struct ept *ept,
 		   void (*wrong)(void *ctx, gfn_t gfn, uint64_t spte, const char *what), void *ctx)
 {
 	struct ept_checker c = { .wrong = wrong, .ctx = ctx };
+	/* In this order: those that are reaped meanwhile are fewer tables first (free_dead()). */
+	uint64_t dead = atomic_load(&ept->dead_pages);
 	uint64_t tables = sync_load(&ept->table_pages);
 
 	for_each_root(ept, root, invalid)
@@ -47,8 +49,8 @@ uint64_t ept_check(struct ept *ept,
 		if (c.leaves[level] != sync_load(&ept->leaves[level]))
 			found_wrong(&c, 0, sync_load(&ept->leaves[level]),
 				    "leaves counted that are not there, or not counted");
-	/* Those that are dead count until they are reaped. */
-	if (c.tables > tables || (c.tables < tables && !sync_load(&ept->dead)))
+	/* Those that are dead count until they are reaped: with the list they are on, and after, while ept_reap() waits. */
+	if (tables < c.tables || tables > c.tables + dead)
 		found_wrong(&c, 0, tables, "tables counted that are not there, or not counted");
 	return c.count;
 }

@@ -110,10 +110,11 @@ void table_is_dead(struct ept *ept, struct ept_page *table)
 {
 	uint64_t head = sync_load(&ept->dead);
 
+	/* Before another can reap it. */
+	atomic_fetch_add_explicit(&ept->dead_pages, 1, memory_order_relaxed);
 	do
 		sync_store(&table->spte[0], SPTE_FROZEN | head);
 	while (!sync_cas(&ept->dead, &head, (uint64_t)(uintptr_t)table));
-	atomic_fetch_add_explicit(&ept->dead_pages, 1, memory_order_relaxed);
 }
 
 void root_is_dead(struct ept *ept, struct ept_page *root)
@@ -128,11 +129,12 @@ static void free_dead(struct ept *ept, uint64_t head)
 		struct ept_page *table = (struct ept_page *)(uintptr_t)head;
 
 		head = sync_load(&table->spte[0]) & SPTE_ADDR_MASK;
-		atomic_fetch_sub_explicit(&ept->dead_pages, 1, memory_order_relaxed);
 		if (sync_load(&table->spte[1]) == ROOT_MARK)
 			ept_root_free(ept, table);
 		else
 			table_free(ept, table);
+		/* Release: pairs with ept_check(). */
+		atomic_fetch_sub_explicit(&ept->dead_pages, 1, memory_order_release);
 	}
 }
 

@@ -234,6 +234,44 @@ UTEST(check, leaf_of_an_invalid_root)
 	rig_down(&r);
 }
 
+static void *reap(void *ept)
+{
+	ept_reap(ept);
+	return NULL;
+}
+
+/* Tables that nobody has freed yet, since somebody may still walk them, are no damage; others that are counted are. */
+UTEST(check, tables_that_are_being_reaped)
+{
+	struct ept *ept;
+	struct ept_page *old;
+	pthread_t reaper;
+
+	up();
+	ept = &r.shadow->ept;
+	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 4)), 0);
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	ept_root_swap(ept, ept_root_alloc(ept), &old);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	rwlock_read_acquire(&r.shadow->mmu_lock);
+	sync_rcu_read_lock();
+	check(ept_root_teardown(ept, old, 100));
+	rwlock_read_release(&r.shadow->mmu_lock);
+	reaper = rig_thread(reap, ept);
+	while (sync_load(&ept->dead))
+		sched_yield();
+	check_eq(ept_check(ept, listen, NULL), 0);
+	atomic_fetch_add(&ept->table_pages, 1);
+	memset(&said, 0, sizeof(said));
+	check_eq(ept_check(ept, listen, NULL), 1);
+	check(strstr(said.what, "tables counted"));
+	atomic_fetch_sub(&ept->table_pages, 1);
+	sync_rcu_read_unlock();
+	rig_join(reaper);
+	rig_check(&r);
+	rig_down(&r);
+}
+
 /* Of page 3, which has been stored to: takes W or D away, and forgets the flush. */
 static uint64_t take_w(struct shadow *sh, gfn_t gfn)
 {
