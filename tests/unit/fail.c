@@ -12,6 +12,11 @@
 #include "mmu/host/uffd.h"
 #include "tests/rig.h"
 #include "tests/test.h"
+
+static void after_read(const void *buf, ssize_t n);
+
+#define AFTER_READ(buf, n) after_read(buf, n)
+
 #include "tests/unit/fail_calls.h"
 
 #define FDS	256 /* more than the test has open */
@@ -328,18 +333,29 @@ UTEST(fail, a_thread_that_cannot_poll_closes_the_view, .init = up_audited, .fini
 	check_eq(hostmm_read(r.mm, r.hva, &value, sizeof(value)), 0);
 }
 
-static struct gate in_pager = GATE_INIT;
+static struct gate in_fault = GATE_INIT;
+static uint64_t bad_page; /* that the pager cannot give. Page 5 waits at the gate */
 
-static int fill_but_5(void *ctx, uint64_t page, void *dst, uint64_t npages)
+static int fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
 {
 	(void)ctx, (void)dst, (void)npages;
-	if (page != 5)
-		return 0;
-	gate_pass(&in_pager);
-	return -EIO;
+	if (page == 5)
+		gate_pass(&in_fault);
+	return page == bad_page ? -EIO : 0;
 }
 
-static const struct pager_ops pager = { .fill = fill_but_5 };
+static const struct pager_ops pager = { .fill = fill };
+
+static _Atomic uint64_t stop_at; /* who has read that a thread waits there stops at the gate */
+
+static void after_read(const void *buf, ssize_t n)
+{
+	const struct uffd_msg *msg = buf;
+
+	if (stop_at && n == sizeof(*msg) && msg->event == UFFD_EVENT_PAGEFAULT &&
+	    (msg->arg.pagefault.address & PAGE_MASK) == stop_at)
+		gate_pass(&in_fault);
+}
 
 static void up_paged(void)
 {
@@ -373,20 +389,22 @@ static void *touch_5(void *view)
  *	fill fails
  *	no fatal()
  */
-static void dies_beside_a_fault(char *view, const atomic_uint *fatal, int call, int error)
+static void ends_beside_a_fault(char *view, const atomic_uint *fatal, int call, int error)
 {
 	pthread_t toucher;
 	uint64_t value;
 
-	gate_arm(&in_pager);
+	gate_arm(&in_fault);
 	toucher = rig_thread(touch_5, view);
-	gate_wait(&in_pager);
-	rule_set(call, 0, error, 1, 1);
+	gate_wait(&in_fault);
+	if (error)
+		rule_set(call, 0, error, 1, 1);
 	/* Whoever reads that comes back. */
 	(void)rig_try_load(rig_word(view, 6, 0), &value);
 	rig_wait(fatal);
-	gate_open(&in_pager);
+	gate_open(&in_fault);
 	rig_join(toucher);
+	atomic_store(&stop_at, 0);
 	down(); /* all threads have ended */
 	r.pool = NULL;
 	check_eq(*fatal, 1);
@@ -395,19 +413,36 @@ static void dies_beside_a_fault(char *view, const atomic_uint *fatal, int call, 
 UTEST(fail, a_fault_beside_a_dead_thread_of_the_window_is_not_the_reason, .init = up_paged,
       .fini = down)
 {
-	dies_beside_a_fault(r.guest, &r.window_fatal, READ, EIO);
+	bad_page = 5;
+	ends_beside_a_fault(r.guest, &r.window_fatal, READ, EIO);
 }
 
 UTEST(fail, a_fault_beside_a_dead_thread_is_not_the_reason, .init = up_paged, .fini = down)
 {
-	dies_beside_a_fault(r.host, &r.host_fatal, READ, EIO);
+	bad_page = 5;
+	ends_beside_a_fault(r.host, &r.host_fatal, READ, EIO);
 }
 
 UTEST(fail, a_fault_beside_a_dead_thread_of_an_audit_is_not_the_reason, .init = up_paged_audited,
       .fini = down)
 {
-	dies_beside_a_fault(r.host, &r.host_fatal, POLL, ENOMEM);
+	bad_page = 5;
+	ends_beside_a_fault(r.host, &r.host_fatal, POLL, ENOMEM);
 	check_eq(r.host_error, ENOMEM);
+}
+
+/* Nor what fails because another fault has shut the memory: page 5 is elsewhere, and its VMA is to change. */
+UTEST(fail, a_fault_beside_one_that_cannot_be_resolved_is_not_the_reason, .init = up_paged,
+      .fini = down)
+{
+	uint64_t value = 5;
+
+	bad_page = 6;
+	check_eq(hostmm_write(r.mm, rig_hva(&r, 5), &value, sizeof(value)), 0);
+	check_eq(hostmm_migrate(r.mm, rig_hva(&r, 5), rig_hva(&r, 6), HOSTMM_MIGRATE_AWAY), 0);
+	atomic_store(&stop_at, rig_hva(&r, 5));
+	ends_beside_a_fault(r.host, &r.host_fatal, 0, 0);
+	check_eq(r.host_error, EIO);
 }
 
 /* With an audit umbra's own calls wait for those threads, too: they go on. */
