@@ -86,6 +86,19 @@ void forking_up_pager(const struct pager_ops *pager)
 	forking_begin();
 }
 
+struct gate in_pager = GATE_INIT;
+
+static int fill_gated(void *ctx, uint64_t page, void *dst, uint64_t npages)
+{
+	(void)ctx;
+	if (page <= 50 && 50 < page + npages)
+		gate_pass(&in_pager);
+	memset(dst, 1, npages * PAGE_SIZE);
+	return 0;
+}
+
+const struct pager_ops gated_pager = { .fill = fill_gated };
+
 void need_userfaultfd(void)
 {
 	int fd = uffd_new(0);

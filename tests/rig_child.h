@@ -25,6 +25,11 @@ void forking_down(void);
 /* The same of a rig that is up already. */
 void forking_begin(void);
 
+/* A pager whose words are all CHILD_FILLED; page 50 waits at the gate, if that is armed. */
+#define CHILD_FILLED 0x0101010101010101
+extern const struct pager_ops gated_pager;
+extern struct gate in_pager;
+
 /* The same with a region of @pager's, which begins untouched. */
 void forking_up_pager(const struct pager_ops *pager);
 /* For a test whose rig is in another process: skip it where there is no userfaultfd. */

@@ -207,6 +207,16 @@ UTEST(check, entry_left_frozen)
 	rig_down(&r);
 }
 
+static struct ept_page *swap_root(struct ept *ept)
+{
+	struct ept_page *old;
+
+	rwlock_write_acquire(&r.shadow->mmu_lock);
+	ept_root_swap(ept, ept_root_alloc(ept), &old);
+	rwlock_write_release(&r.shadow->mmu_lock);
+	return old;
+}
+
 /* A root that nothing goes by any more still keeps frames from being freed (M14): it is held to the same. */
 UTEST(check, leaf_of_an_invalid_root)
 {
@@ -218,9 +228,7 @@ UTEST(check, leaf_of_an_invalid_root)
 	ept = &r.shadow->ept;
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 4)), 0);
 	plant_leaf(RIG_GFN + 3, rig_frame(&r, 0), false);
-	rwlock_write_acquire(&r.shadow->mmu_lock);
-	ept_root_swap(ept, ept_root_alloc(ept), &old);
-	rwlock_write_release(&r.shadow->mmu_lock);
+	old = swap_root(ept);
 	check_found(3, "not the primary's");
 	rwlock_read_acquire(&r.shadow->mmu_lock);
 	sync_rcu_read_lock();
@@ -250,9 +258,7 @@ UTEST(check, tables_that_are_being_reaped)
 	up();
 	ept = &r.shadow->ept;
 	check_eq(hostmm_zap(r.mm, r.hva, rig_hva(&r, 4)), 0);
-	rwlock_write_acquire(&r.shadow->mmu_lock);
-	ept_root_swap(ept, ept_root_alloc(ept), &old);
-	rwlock_write_release(&r.shadow->mmu_lock);
+	old = swap_root(ept);
 	rwlock_read_acquire(&r.shadow->mmu_lock);
 	sync_rcu_read_lock();
 	check(ept_root_teardown(ept, old, 100));

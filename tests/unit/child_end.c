@@ -46,22 +46,9 @@ UTEST(child_end, killed_while_it_is_forked, .init = up, .fini = forking_down)
 	guest_stamps(0, CHILD_PAGES, 1000);
 }
 
-static struct gate in_pager = GATE_INIT;
-
-static int fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
-{
-	(void)ctx;
-	if (page <= 50 && 50 < page + npages)
-		gate_pass(&in_pager);
-	memset(dst, 1, npages * PAGE_SIZE);
-	return 0;
-}
-
-static const struct pager_ops pager = { .fill = fill };
-
 static void pager_up(void)
 {
-	forking_up_pager(&pager);
+	forking_up_pager(&gated_pager);
 }
 
 static void wants_page_50(void)

@@ -21,7 +21,7 @@ static void after_read(const void *buf, ssize_t n);
 #include "tests/unit/fail_calls.h"
 
 static void (*_Atomic before_unregister)(int fd), (*_Atomic before_wake)(int fd);
-static struct gate in_reader = GATE_INIT, in_pager = GATE_INIT;
+static struct gate in_reader = GATE_INIT;
 
 static void before_ioctl(int fd, unsigned long request)
 {
@@ -52,19 +52,6 @@ static void up(void)
 	forking_up(rig_source(), rig_audit());
 }
 
-#define FILLED 0x0101010101010101
-
-static int fill(void *ctx, uint64_t page, void *dst, uint64_t npages)
-{
-	(void)ctx;
-	if (page <= 50 && 50 < page + npages)
-		gate_pass(&in_pager);
-	memset(dst, 1, npages * PAGE_SIZE);
-	return 0;
-}
-
-static const struct pager_ops pager = { .fill = fill };
-
 /* Whose children have nothing, unless they are given it. */
 static void up_paged_audited(void)
 {
@@ -72,7 +59,7 @@ static void up_paged_audited(void)
 					     .audit = true,
 					     .pages = CHILD_PAGES,
 					     .pool_frames = 512,
-					     .pager = &pager });
+					     .pager = &gated_pager });
 	forking_begin();
 }
 
@@ -139,7 +126,7 @@ UTEST(child_order, a_discard_that_is_the_last_is_read, .init = up, .fini = down)
 
 static void up_paged(void)
 {
-	forking_up_pager(&pager);
+	forking_up_pager(&gated_pager);
 }
 
 /* Faults that nobody has read yet. */
@@ -168,7 +155,7 @@ static void wait_for_next_fault(int fd)
 
 static void *load_page(void *arg)
 {
-	childs(child_load((uint64_t)(uintptr_t)arg) == FILLED);
+	childs(child_load((uint64_t)(uintptr_t)arg) == CHILD_FILLED);
 	return NULL;
 }
 
@@ -246,7 +233,7 @@ static void *open_reader(void *tid)
 static void finds_others_memory(void)
 {
 	for (uint64_t page = 0; page < CHILD_PAGES; page++)
-		childs(child_load(page) == (page == 4 ? 55 : FILLED));
+		childs(child_load(page) == (page == 4 ? 55 : CHILD_FILLED));
 }
 
 /*
@@ -316,7 +303,7 @@ UTEST(child_order, a_parent_that_is_gone_before_it_is_followed, .init = up, .fin
 
 static void loads_page_50(void)
 {
-	childs(child_load(50) == FILLED);
+	childs(child_load(50) == CHILD_FILLED);
 }
 
 static void *destroy(void *arg)
